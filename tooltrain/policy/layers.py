@@ -1,0 +1,111 @@
+"""One decoder layer, cut where a KV cache has to come in between.
+
+A layer is `project` (normalise, make queries, keys, values) and `merge` (attended values
+back into the residual stream, then the MLP). Training puts plain causal attention between
+the two, decoding puts attention over a cache there; the weights and the code are the same.
+Matrices are kept two-dimensional (in, out), so that sharding rules, Muon and the Hugging
+Face name table see ordinary matrices.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from tooltrain.policy.config import PolicyConfig
+
+
+def rms_norm(x: Float[Array, "*B D"], scale: Float[Array, " D"], eps: float) -> Array:
+    """x / sqrt(mean(x^2) + eps) * scale, in float32, returned in the dtype of x.
+
+    Source: arXiv 1910.07467, as in Llama.
+    """
+    x32 = x.astype(jnp.float32)
+    inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + eps)
+    return (x32 * inverse * jax.lax.broadcast(scale, x.shape[:-1])).astype(x.dtype)
+
+
+def rope_angles(
+    positions: Int[Array, "B T"], head_dim: int, theta: float
+) -> tuple[Float[Array, "B T 1 H"], Float[Array, "B T 1 H"]]:
+    """cos and signed sin of position * theta^(-2i/H), each written twice over H.
+
+    The two halves of a head are the two coordinates of a rotation (the Hugging Face
+    layout, not the interleaved one of the paper, arXiv 2104.09864). The sine's first half
+    is negated, so that a rotation is x * cos + swap_halves(x) * sin.
+    """
+    exponent = jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim
+    angles = positions[..., None].astype(jnp.float32) * (theta**-exponent)[None, None]
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    cos = jnp.concatenate([cos, cos], axis=-1)
+    sin = jnp.concatenate([-sin, sin], axis=-1)
+    return cos[:, :, None], sin[:, :, None]
+
+
+def rotate(x: Float[Array, "B T N H"], angles: tuple[Array, Array]) -> Float[Array, "B T N H"]:
+    """Rotary position embedding of x by `rope_angles`, computed in float32."""
+    cos, sin = angles
+    x32 = x.astype(jnp.float32)
+    first, second = jnp.split(x32, 2, axis=-1)
+    swapped = jnp.concatenate([second, first], axis=-1)
+    return (x32 * cos + swapped * sin).astype(x.dtype)
+
+
+def matrix_init(scale: float):
+    """Truncated normal of standard deviation scale / sqrt(fan in), for (in, out) matrices."""
+    return nn.initializers.variance_scaling(scale**2, "fan_in", "truncated_normal")
+
+
+class Layer(nn.Module):
+    """RMSNorm, grouped-query attention and SwiGLU with residuals.
+
+    Output matrices start smaller by 1 / sqrt(2L), which keeps the residual stream's
+    variance independent of depth (GPT-2's rule).
+    """
+
+    config: PolicyConfig
+
+    def setup(self):
+        c = self.config
+        inner, kv = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
+        init = matrix_init(c.init_scale)
+        init_out = matrix_init(c.init_scale / (2 * c.num_layers) ** 0.5)
+        ones = nn.initializers.ones
+        self.attention_norm = self.param("attention_norm", ones, (c.d_model,))
+        self.query = self.param("query", init, (c.d_model, inner))
+        self.key = self.param("key", init, (c.d_model, kv))
+        self.value = self.param("value", init, (c.d_model, kv))
+        self.output = self.param("output", init_out, (inner, c.d_model))
+        if c.qk_norm:
+            self.query_norm = self.param("query_norm", ones, (c.head_dim,))
+            self.key_norm = self.param("key_norm", ones, (c.head_dim,))
+        self.mlp_norm = self.param("mlp_norm", ones, (c.d_model,))
+        self.gate = self.param("gate", init, (c.d_model, c.d_ff))
+        self.up = self.param("up", init, (c.d_model, c.d_ff))
+        self.down = self.param("down", init_out, (c.d_ff, c.d_model))
+
+    def project(
+        self, x: Float[Array, "B T D"], angles: tuple[Array, Array]
+    ) -> tuple[Float[Array, "B T N H"], Float[Array, "B T K H"], Float[Array, "B T K H"]]:
+        """Queries, keys and values of x; queries and keys rotated to their positions."""
+        c = self.config
+        h = rms_norm(x, self.attention_norm, c.norm_eps)
+        q, k, v = (h @ w.astype(h.dtype) for w in (self.query, self.key, self.value))
+        q, k, v = (y.reshape(*y.shape[:-1], -1, c.head_dim) for y in (q, k, v))
+        if c.qk_norm:
+            q = rms_norm(q, self.query_norm, c.norm_eps)
+            k = rms_norm(k, self.key_norm, c.norm_eps)
+        return rotate(q, angles), rotate(k, angles), v
+
+    def merge(
+        self, x: Float[Array, "B T D"], attended: Float[Array, "B T N H"]
+    ) -> Float[Array, "B T D"]:
+        """x after attention's output projection and the MLP, both added to the residual."""
+        c = self.config
+        attended = attended.reshape(*attended.shape[:-2], -1)
+        x = x + attended @ self.output.astype(x.dtype)
+        h = rms_norm(x, self.mlp_norm, c.norm_eps)
+        gate, up = (h @ w.astype(h.dtype) for w in (self.gate, self.up))
+        return x + (nn.silu(gate) * up) @ self.down.astype(x.dtype)

@@ -1,0 +1,93 @@
+"""The policy: tokens in, float32 logits out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from tooltrain.policy import attention
+from tooltrain.policy.config import PolicyConfig
+from tooltrain.policy.layers import Layer, matrix_init, rms_norm, rope_angles
+
+Params = dict[str, Any]
+
+
+class TrainingLayer(Layer):
+    """A layer with causal attention over its own tokens, in the form `nn.scan` wants."""
+
+    def __call__(self, x: Float[Array, "B T D"], angles, mask):
+        q, k, v = self.project(x, angles)
+        attended = attention.causal_attention(q, k, v, mask, self.config.attention)
+        return self.merge(x, attended), None
+
+
+class Transformer(nn.Module):
+    """A Llama/Qwen3 decoder.
+
+    Parameters: embedding [V, D]; layers/{attention_norm, query, key, value, output,
+    query_norm, key_norm, mlp_norm, gate, up, down}, each stacked with a leading L;
+    final_norm [D]; head [D, V] unless the embeddings are tied.
+    """
+
+    config: PolicyConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"] | None = None,
+    ) -> Float[Array, "B T V"]:
+        """Logits (float32) of the token after each token.
+
+        positions: from 0, within the segment. segment_ids: tokens attend to earlier tokens
+        of equal id; 0 is padding. None: each row is one segment, and padding must stand
+        only at its end (where causality hides it).
+        """
+        c = self.config
+        embedding = self.param(
+            "embedding", nn.initializers.normal(0.02 * c.init_scale), (c.vocab_size, c.d_model)
+        )
+        x = embedding[tokens].astype(c.compute_dtype)
+        angles = rope_angles(positions, c.head_dim, c.rope_theta)
+        mask = None if segment_ids is None else attention.causal_mask(segment_ids)
+
+        layer = TrainingLayer
+        if c.remat:
+            layer = nn.remat(layer, prevent_cse=False)
+        layers = nn.scan(
+            layer,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(nn.broadcast, nn.broadcast),
+            length=c.num_layers,
+        )
+        x, _ = layers(c, name="layers")(x, angles, mask)
+
+        final_norm = self.param("final_norm", nn.initializers.ones, (c.d_model,))
+        if c.tie_embeddings:
+            head = embedding.T
+        else:
+            head = self.param("head", matrix_init(c.init_scale), (c.d_model, c.vocab_size))
+        return logits(x, final_norm, head, c.norm_eps)
+
+
+def logits(
+    x: Float[Array, "*B D"],
+    final_norm: Float[Array, " D"],
+    head: Float[Array, "D V"],
+    norm_eps: float,
+) -> Float[Array, "*B V"]:
+    """Final norm and output matrix; products accumulate in float32 whatever the dtype of x."""
+    h = rms_norm(x, final_norm, norm_eps)
+    return jnp.matmul(h, head.astype(h.dtype), preferred_element_type=jnp.float32)
+
+
+def init_params(config: PolicyConfig, rng: Array) -> Params:
+    """Fresh float32 parameters; a pure function of (config, rng), jitted as one program."""
+    tokens = jnp.zeros((1, 2), jnp.int32)
+    return jax.jit(Transformer(config).init)(rng, tokens, tokens)["params"]
