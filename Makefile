@@ -1,0 +1,66 @@
+# Needs Python >= 3.11 with venv, make, and a package registry; everything else is set up here.
+PYTHON ?= python3
+WORKDIR ?= runs/demo
+CONFIG ?= configs/tiny_cpu.py
+TEST_WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+FLAGS := --config=$(CONFIG) --workdir=$(WORKDIR)
+
+.PHONY: help demo test test-slow lint format clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo       record, synthesize, train (SFT, then GRPO), evaluate; writes $(WORKDIR)/report.html"
+	@echo "make test       the tests that take seconds;  make test-slow  those that take minutes"
+	@echo "make lint       ruff check and format check;  make format     let ruff rewrite"
+	@echo "make clean      remove $(VENV) and caches (runs/ stays)"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
+	  f"tooltrain needs Python 3.11 or later, got {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): setup.py | $(VENV)/bin/python
+	@echo "== installing tooltrain into $(VENV) (1-3 minutes, once)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(INSTALLED_DEV): setup.py | $(VENV)/bin/python
+	@echo "== installing tooltrain and its test tools into $(VENV) (1-3 minutes, once)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(INSTALLED)
+
+demo: $(INSTALLED)
+	@echo "== 1/5 record: real Booking.com responses into $(WORKDIR)/cache"
+	$(BIN)/python -m tooltrain.cli.record --source=complexfuncbench $(FLAGS)
+	@echo "== 2/5 synthesize: workflows, traces, queries, tokenizer"
+	$(BIN)/python -m tooltrain.cli.synthesize $(FLAGS)
+	@echo "== 3/5 train_sft: imitate gold traces"
+	$(BIN)/python -m tooltrain.cli.train_sft $(FLAGS)
+	@echo "== 4/5 train_grpo: roll out in the environment, learn from the graduated reward"
+	$(BIN)/python -m tooltrain.cli.train_grpo $(FLAGS)
+	@echo "== 5/5 evaluate: held-out traces, before and after GRPO"
+	$(BIN)/python -m tooltrain.cli.evaluate $(FLAGS)
+	@echo "== done: open $(WORKDIR)/report.html"
+
+test: $(INSTALLED_DEV)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+
+test-slow: $(INSTALLED_DEV)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED_DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

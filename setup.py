@@ -1,0 +1,53 @@
+"""tooltrain: training language models for multi-step tool orchestration, in JAX."""
+
+import setuptools
+
+# Ranges: jax 0.10.2 is what Python 3.11 resolves to, 0.12 what 3.12 does; both are tested.
+# No CUDA or TPU package stands in the base set: the extras add them.
+BASE = [
+    "absl-py>=2.3",
+    "array_record>=0.8.3",
+    "flax>=0.12.8",
+    "grain>=0.2.18",
+    "ijson>=3.4",
+    "jax>=0.10.2,<0.13",
+    "jaxtyping>=0.3.3",
+    "jinja2>=3.1",
+    "matplotlib>=3.10",
+    "ml-collections>=1.1",
+    "numpy>=2.2",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.8",
+    "orjson>=3.11",
+    "tensorboardX>=2.6.4",
+    "tensorflow-datasets>=4.9.10",
+    "tokenizers>=0.22",
+    "tqdm>=4.67",
+    "zstandard>=0.23",
+]
+
+EXTRAS = {
+    "tpu": ["jax[tpu]>=0.10.2,<0.13"],
+    "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
+    "cuda12": ["jax[cuda12]>=0.10.2,<0.13"],
+    "dev": [
+        "hypothesis>=6.130",
+        "pytest>=8.4",
+        "pytest-xdist>=3.7",
+        "ruff>=0.13",
+        "scipy>=1.14",
+    ],
+}
+
+setuptools.setup(
+    name="tooltrain",
+    version="0.1.0",
+    description="Trains language models for multi-step tool orchestration, in JAX",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    # `configs` and `experiments` are run from a checkout and are not installed.
+    packages=setuptools.find_packages(include=["tooltrain", "tooltrain.*"]),
+    package_data={"tooltrain.eval": ["*.html"]},
+    install_requires=BASE,
+    extras_require=EXTRAS,
+)
