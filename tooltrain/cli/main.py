@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
@@ -33,9 +34,13 @@ def run(command: Callable[[ConfigDict, str], None]) -> None:
         if len(argv) > 1:
             _fail(f"unexpected arguments {argv[1:]}: options are written --name=value")
         try:
-            command(CONFIG.value, WORKDIR.value)
+            config = CONFIG.value.lock()  # an unreadable config file shows at its first use
+        except OSError as error:
+            _fail(_one_line(error))
+        try:
+            command(config, WORKDIR.value)
         except UserError as error:
-            _fail(str(error))
+            _fail(_one_line(error))
 
     app.run(main, flags_parser=_parse_flags)
 
@@ -43,26 +48,21 @@ def run(command: Callable[[ConfigDict, str], None]) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
-    # What ml_collections raises for --config.field: KeyError/AttributeError (unknown),
-    # TypeError/ValueError (wrong type); for --config: file and syntax errors.
-    except (
-        flags.Error,
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        OSError,
-        ImportError,
-        SyntaxError,
-    ) as error:
+    except (KeyError, AttributeError) as error:  # --config.field where there is no such field
+        paths = [arg.partition("=")[0] for arg in argv if arg.startswith("--config.")]
+        given = next((path for path in paths if path.rpartition(".")[2] in str(error)), paths[0])
+        _fail(
+            f"{given}: the config has no such field ({_one_line(error)}); allowed are the fields "
+            "that the config file sets (--config=FILE): look there for the spelling"
+        )
+    except (flags.Error, TypeError, ValueError) as error:
         _fail(_one_line(error))
 
 
 def _one_line(error: Exception) -> str:
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
