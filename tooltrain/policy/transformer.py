@@ -68,22 +68,23 @@ class Transformer(nn.Module):
         )
         x, _ = layers(c, name="layers")(x, angles, mask)
 
-        final_norm = self.param("final_norm", nn.initializers.ones, (c.d_model,))
-        if c.tie_embeddings:
-            head = embedding.T
-        else:
-            head = self.param("head", matrix_init(c.init_scale), (c.d_model, c.vocab_size))
-        return logits(x, final_norm, head, c.norm_eps)
+        params = {
+            "embedding": embedding,
+            "final_norm": self.param("final_norm", nn.initializers.ones, (c.d_model,)),
+        }
+        if not c.tie_embeddings:
+            params["head"] = self.param(
+                "head", matrix_init(c.init_scale), (c.d_model, c.vocab_size)
+            )
+        return head_logits(c, params, x)
 
 
-def logits(
-    x: Float[Array, "*B D"],
-    final_norm: Float[Array, " D"],
-    head: Float[Array, "D V"],
-    norm_eps: float,
+def head_logits(
+    config: PolicyConfig, params: Params, x: Float[Array, "*B D"]
 ) -> Float[Array, "*B V"]:
     """Final norm and output matrix; products accumulate in float32 whatever the dtype of x."""
-    h = rms_norm(x, final_norm, norm_eps)
+    h = rms_norm(x, params["final_norm"], config.norm_eps)
+    head = params["embedding"].T if config.tie_embeddings else params["head"]
     return jnp.matmul(h, head.astype(h.dtype), preferred_element_type=jnp.float32)
 
 
