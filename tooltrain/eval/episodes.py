@@ -1,0 +1,82 @@
+"""Scored episodes as JSON lines, turn by turn: what the report shows and people grep."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from tooltrain.env.environment import Environment
+from tooltrain.eval.evaluate import REWARD, ScoredEpisode
+from tooltrain.eval.metrics import walk
+from tooltrain.types import CallRecord, Json, MalformedCall, Trace, turns
+
+
+def episode_to_json(episode: ScoredEpisode, environment: Environment) -> dict[str, Any]:
+    """One episode with its gold, its calls turn by turn, their verdicts and responses.
+
+    turns[t][c]: name and arguments (or malformed: what was wrong), kind (observation),
+    gold (index of the gold call played right, null if wrong), wrong (the arguments at fault
+    where this call is the first failure), response (text that the policy saw; recomputed,
+    which is exact: an observation is a function of the call alone).
+    """
+    trace, rollout, failure = episode.trace, episode.rollout, episode.failure
+    verdicts = walk(trace, rollout.records).gold
+    played: list[list[dict[str, Any]]] = [[] for _ in range(rollout.num_turns)]
+    for i, record in enumerate(rollout.records):
+        played[record.turn].append(
+            {
+                **_call_to_json(record),
+                "kind": record.kind.value,
+                "gold": verdicts[i],
+                "first_failure": i == failure.record,
+                "response": _response(record, trace, environment),
+            }
+        )
+    return {
+        "trace": trace.id,
+        "workflow": trace.workflow,
+        "query": trace.query,
+        "tools": list(trace.tools),
+        "gold": [
+            {"name": gold.name, "arguments": gold.arguments, "turn": level}
+            for gold, level in zip(trace.calls, turns(trace.calls), strict=True)
+        ],
+        "turns": played,
+        "end": rollout.end.value,
+        "outcome": failure.outcome.value,
+        "failed_gold": failure.gold,
+        "failed_argument": failure.argument,
+        "metrics": {**dataclasses.asdict(episode.metrics), REWARD: episode.reward},
+        "reward_terms": episode.terms,
+    }
+
+
+def _call_to_json(record: CallRecord) -> dict[str, Json]:
+    if isinstance(record.call, MalformedCall):
+        return {"malformed": f"{record.call.kind}: {record.call.detail}"}
+    return {"name": record.call.name, "arguments": record.call.arguments}
+
+
+def _response(record: CallRecord, trace: Trace, environment: Environment) -> str:
+    return environment.show(record.call, environment.execute(record.call, trace.tools))
+
+
+def write_episodes(
+    path: str | os.PathLike[str], episodes: Iterable[ScoredEpisode], environment: Environment
+) -> None:
+    """Writes one episode a line, whole or not at all."""
+    path = pathlib.Path(path)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        for episode in episodes:
+            file.write(orjson.dumps(episode_to_json(episode, environment)) + b"\n")
+    partial.replace(path)
+
+
+def read_episodes(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in pathlib.Path(path).read_bytes().splitlines()]
