@@ -69,6 +69,10 @@ class Tool:
                 faults += _faults(value, self.properties[name], name)
         return faults
 
+    def coerced(self, arguments: Mapping[str, Json]) -> dict[str, Json]:
+        """`arguments` with numbers and numeric strings in the schema's types."""
+        return {k: _coerced(v, self.properties.get(k, {})) for k, v in arguments.items()}
+
     def canonical(self, arguments: Mapping[str, Json]) -> str:
         """Cache key of a call: sorted keys, values in the schema's types where they can
         be, optional arguments equal to their default dropped. The same request always
