@@ -1,0 +1,146 @@
+"""The rewards, as pure functions of one trajectory; `score_batch` vmaps and jits them.
+
+    atomic        = sum of pair over mu / max(C, S)
+    orchestration = mean over gold calls of its step score (orchestration.py)
+    reward        = w_atomic atomic + w_orchestration orchestration
+
+in [0, 1] where the weights are at least 0 and sum to 1 (DESIGN.md section 6). A trace with
+no gold calls is right when nothing is called: 1 then, 0 otherwise.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tooltrain.rewards.assignment import assign, integer_weights
+from tooltrain.rewards.atomic import Pairs, compare, ratio
+from tooltrain.rewards.orchestration import MatchedCalls, met_dependencies, step_scores
+from tooltrain.types import EncodedCalls, EncodedGold
+
+Terms = dict[str, Array]
+RewardFn = Callable[[EncodedCalls, EncodedGold], tuple[Float[Array, ""], Terms]]
+
+
+def matched(
+    calls: EncodedCalls,
+    gold: EncodedGold,
+    *,
+    w_atomic: float = 0.5,
+    w_orchestration: float = 0.5,
+) -> tuple[Float[Array, ""], Terms]:
+    """The graduated reward of one trajectory and what it is made of.
+
+    terms, each in [0, 1] unless said otherwise:
+      atomic, orchestration   the two components
+      name, structure, values atomic's ast part by part (sums to `ast`): each call's 0.33
+                              name, 0.33 typed/union, 0.34 equal/union over max(C, S)
+      ast                     mean ast over max(C, S)
+      executed                matched calls that were executed, over max(C, S)
+      execution_rate          executed calls / C (0 without calls)
+      well_formed_rate        well-formed calls / C (0 without calls)
+      dependencies_met        met / all gold dependencies (1 without any)
+      exact                   1 if the trajectory is equivalent to gold, else 0
+      num_calls, num_steps    C and S
+      assignment              int32 [S], the call matched to each gold call, -1 for none
+    """
+    pairs = compare(calls, gold)
+    weight = integer_weights(pairs.numerator, pairs.union, pairs.same_name)
+    call_of = assign(weight, pairs.same_name)
+    found = _gather(calls, pairs, call_of)
+
+    num_calls = jnp.sum(calls.mask, dtype=jnp.int32)
+    num_steps = jnp.sum(gold.mask, dtype=jnp.int32)
+    larger = jnp.maximum(num_calls, num_steps)
+    nothing_asked = num_steps == 0
+    silent = (nothing_asked & (num_calls == 0)).astype(jnp.float32)
+
+    def share(values: Array, count: Array) -> Array:
+        """Sum over matched gold calls / count, exactly 1 where every one has 1."""
+        total = jnp.sum(jnp.where(found.matched, values, 0.0))
+        return jnp.where(nothing_asked, silent, ratio(total, jnp.maximum(count, 1)))
+
+    union = jnp.maximum(found.union, 1)
+    typed, equal = ratio(found.typed, union), ratio(found.equal, union)
+    scores = step_scores(gold, found)
+    needed = jnp.sum(gold.depends_on, dtype=jnp.int32)
+    met = jnp.sum(met_dependencies(gold, found), dtype=jnp.int32)
+
+    atomic = share(ratio(found.numerator, 200 * union), larger)
+    orchestration = share(scores, num_steps)
+    name = 0.33 * share(found.matched.astype(jnp.float32), larger)
+    structure, values = 0.33 * share(typed, larger), 0.34 * share(equal, larger)
+    reward = w_atomic * atomic + w_orchestration * orchestration
+    perfect = (found.numerator == 200 * union) & (scores == 1.0)
+    exact = jnp.all(jnp.where(gold.mask, found.matched & perfect, True))
+    some = jnp.maximum(num_calls, 1)
+    return reward, {
+        "atomic": atomic,
+        "orchestration": orchestration,
+        "name": name,
+        "structure": structure,
+        "values": values,
+        "ast": name + structure + values,
+        "executed": share(found.executed.astype(jnp.float32), larger),
+        "execution_rate": ratio(jnp.sum(calls.executed & calls.mask, dtype=jnp.int32), some),
+        "well_formed_rate": ratio(jnp.sum(calls.well_formed & calls.mask, dtype=jnp.int32), some),
+        "dependencies_met": ratio(jnp.where(needed == 0, 1, met), jnp.maximum(needed, 1)),
+        "exact": (exact & (num_calls == num_steps)).astype(jnp.float32),
+        "num_calls": num_calls,
+        "num_steps": num_steps,
+        "assignment": call_of,
+    }
+
+
+def binary(calls: EncodedCalls, gold: EncodedGold) -> tuple[Float[Array, ""], Terms]:
+    """1 if the trajectory is equivalent to gold (`matched` is 1), else 0. Terms: matched's."""
+    _, terms = matched(calls, gold)
+    return terms["exact"], terms
+
+
+def atomic_only(calls: EncodedCalls, gold: EncodedGold) -> tuple[Float[Array, ""], Terms]:
+    """`matched`'s atomic component alone. Terms: matched's."""
+    _, terms = matched(calls, gold)
+    return terms["atomic"], terms
+
+
+def orchestration_only(calls: EncodedCalls, gold: EncodedGold) -> tuple[Float[Array, ""], Terms]:
+    """`matched`'s orchestration component alone. Terms: matched's."""
+    _, terms = matched(calls, gold)
+    return terms["orchestration"], terms
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def score_batch(
+    reward_fn: RewardFn, calls: EncodedCalls, gold: EncodedGold
+) -> tuple[Float[Array, "B"], Terms]:
+    """`reward_fn` of every trajectory of a batch: reward [B], terms [B, ...].
+
+    Compiled once for each (reward_fn, shapes): make a `functools.partial` with other
+    weights once and keep it. Rows are independent, so a sharded batch needs no
+    communication.
+    """
+    return jax.vmap(reward_fn)(calls, gold)
+
+
+def _gather(calls: EncodedCalls, pairs: Pairs, call_of: Array) -> MatchedCalls:
+    """Rows of `calls` and `pairs` in the order of the gold calls they are matched to."""
+    chosen = jnp.arange(calls.mask.shape[0])[:, None] == call_of[None, :]  # [C, S]
+
+    def pick(values: Array) -> Array:
+        return jnp.sum(jnp.where(chosen, values, 0), axis=0, dtype=jnp.int32)
+
+    return MatchedCalls(
+        matched=call_of >= 0,
+        executed=jnp.any(chosen & calls.executed[:, None], axis=0),
+        turn=pick(calls.turn[:, None]),
+        union=pick(pairs.union),
+        typed=pick(pairs.typed),
+        equal=pick(pairs.equal),
+        right=jnp.any(chosen[..., None] & pairs.right, axis=0),
+        numerator=pick(pairs.numerator),
+    )
