@@ -1,0 +1,183 @@
+"""Checkpoints: the whole run, saved atomically in the background, resumed only by its own config.
+
+A stage's directory (WORKDIR/sft, WORKDIR/grpo) holds
+
+    config.json          the config it was started with, and what its data were
+    checkpoints/<step>/  params, opt_state, and `run`: step, seed, data iterator (JSON)
+    metrics.jsonl ...    lines up to some step; `truncate_lines` cuts them to the resumed one
+
+A step's random numbers are made from (seed, step), so the seed is all the RNG state.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from tooltrain.errors import UserError
+from tooltrain.train.state import Params, TrainState
+from tooltrain.types import Json
+
+CHECKPOINTS = "checkpoints"
+CONFIG = "config.json"
+
+
+class Checkpoints:
+    """The checkpoints of one stage. A context manager: leaving it waits for the last save.
+
+    keep: how many of the newest stay on disk.
+    """
+
+    def __init__(self, directory: pathlib.Path, *, keep: int = 2):
+        self._checkpointer = ocp.training.Checkpointer(
+            (directory / CHECKPOINTS).absolute(),
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=True,  # left by a killed run
+        )
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *unused) -> None:
+        self._checkpointer.close()
+
+    @property
+    def latest_step(self) -> int | None:
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def save(self, state: TrainState, step: int, run: Mapping[str, Json]) -> None:
+        """Starts saving and returns once the arrays are copied off the devices.
+
+        run: JSON values that, with the state, are the whole run: seed and data iterator.
+        A save that is still under way is waited for. Saving a step twice does nothing.
+        """
+        if step == self.latest_step:
+            return
+        self._checkpointer.save_checkpointables_async(
+            step,
+            {
+                "params": state.params,
+                "opt_state": state.opt_state,
+                # Written in the background: the iterator must not move it meanwhile.
+                "run": {**copy.deepcopy(dict(run)), "step": step},
+            },
+            force=True,
+        )
+
+    def restore(self, abstract: TrainState) -> tuple[TrainState, dict[str, Json]]:
+        """The newest state, on the mesh of `abstract`, and its `run`."""
+        saved = self._checkpointer.load_checkpointables(
+            None, {"params": abstract.params, "opt_state": abstract.opt_state, "run": None}
+        )
+        step = _step_like(saved["run"]["step"], abstract)
+        return TrainState(step, saved["params"], saved["opt_state"]), saved["run"]
+
+
+def _step_like(step: int, abstract: TrainState) -> Any:
+
+    return jax.device_put(np.asarray(step, abstract.step.dtype), abstract.step.sharding)
+
+
+def load_params(directory: pathlib.Path, abstract_params: Params) -> tuple[Params, int]:
+    """Parameters alone, of a stage's newest checkpoint, straight onto the mesh; and its step.
+
+    abstract_params: shapes with shardings. Raises UserError when there is no checkpoint or
+    it holds another policy.
+    """
+    newest = latest_step(directory)
+    if newest is None:
+        raise UserError(
+            f"{directory} holds no checkpoint to start from; run train_sft with this --workdir "
+            "first, or set config.init_from to a directory that train_sft wrote"
+        )
+    path = (directory / CHECKPOINTS / str(newest)).absolute()
+    try:
+        saved = ocp.load_checkpointables(path, {"params": abstract_params})
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"the checkpoint {path} does not hold the policy of this config; use the "
+            f"config.policy and tokenizer it was trained with ({directory / CONFIG}): {error}"
+        ) from error
+    return saved["params"], newest
+
+
+def latest_step(directory: pathlib.Path) -> int | None:
+    """Newest whole checkpoint below a stage's directory; None if there is none."""
+    steps = [
+        int(path.name)
+        for path in (directory / CHECKPOINTS).glob("*")
+        # Orbax writes under a temporary name and renames: a number is a finished one.
+        if path.name.isdigit()
+    ]
+    return max(steps, default=None)
+
+
+# --- the config beside it -----------------------------------------------------------
+
+
+def claim_directory(directory: pathlib.Path, config: Mapping[str, Json]) -> None:
+    """Makes the stage's directory this config's own: writes config.json, or finds its equal.
+
+    Raises UserError, having changed nothing, when the directory holds a checkpoint of
+    another config: it lists the fields that differ.
+    """
+    path = directory / CONFIG
+    wanted = json.loads(json.dumps(config))
+    newest = latest_step(directory)
+    if newest is not None:
+        if not path.is_file():
+            raise UserError(
+                f"{directory} holds a checkpoint (step {newest}) but no {CONFIG}, so it cannot be "
+                "told whether it may be resumed; use another --workdir, or delete that directory"
+            )
+        found = json.loads(path.read_text())
+        differences = list(_differences(found, wanted))
+        if differences:
+            raise UserError(
+                f"{directory} holds a checkpoint (step {newest}) of another config: "
+                f"{'; '.join(differences)}. To resume it, set these fields back; to start anew, "
+                f"use another --workdir or delete {directory}"
+            )
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(wanted, indent=2, sort_keys=True) + "\n")
+    partial.replace(path)
+
+
+def _differences(found: Json, wanted: Json, name: str = "") -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted(found.keys() | wanted.keys()):
+            yield from _differences(
+                found.get(key, "(not set)"),
+                wanted.get(key, "(not set)"),
+                f"{name}.{key}".lstrip("."),
+            )
+    elif found != wanted:
+        yield f"{name} is {found!r} there and {wanted!r} here"
+
+
+def truncate_lines(path: pathlib.Path, last_step: int) -> None:
+    """Drops the lines of a JSONL file whose "step" is after last_step, atomically.
+
+    A killed run wrote them after its last checkpoint; the resumed one writes them again. A
+    last line that was cut short by the kill goes too.
+    """
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        if not line.endswith("\n") or json.loads(line)["step"] > last_step:
+            break
+        kept.append(line)
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(kept))
+    partial.replace(path)
