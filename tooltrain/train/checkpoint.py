@@ -3,7 +3,7 @@
 A stage's directory (WORKDIR/sft, WORKDIR/grpo) holds
 
     config.json          the config it was started with, and what its data were
-    checkpoints/<step>/  params, opt_state, and `run`: step, seed, data iterator (JSON)
+    checkpoints/<step>/  params, optimizer, and `run`: step, seed, data iterator (JSON)
     metrics.jsonl ...    lines up to some step; `truncate_lines` cuts them to the resumed one
 
 A step's random numbers are made from (seed, step), so the seed is all the RNG state.
@@ -14,11 +14,9 @@ from __future__ import annotations
 import copy
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
 
-import jax
-import numpy as np
+from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from tooltrain.errors import UserError
@@ -64,8 +62,8 @@ class Checkpoints:
         self._checkpointer.save_checkpointables_async(
             step,
             {
-                "params": state.params,
-                "opt_state": state.opt_state,
+                "params": state.params,  # by itself, so that it can be loaded by itself
+                "optimizer": {"step": state.step, "opt_state": state.opt_state},
                 # Written in the background: the iterator must not move it meanwhile.
                 "run": {**copy.deepcopy(dict(run)), "step": step},
             },
@@ -75,15 +73,14 @@ class Checkpoints:
     def restore(self, abstract: TrainState) -> tuple[TrainState, dict[str, Json]]:
         """The newest state, on the mesh of `abstract`, and its `run`."""
         saved = self._checkpointer.load_checkpointables(
-            None, {"params": abstract.params, "opt_state": abstract.opt_state, "run": None}
+            None,
+            {
+                "params": abstract.params,
+                "optimizer": {"step": abstract.step, "opt_state": abstract.opt_state},
+                "run": None,
+            },
         )
-        step = _step_like(saved["run"]["step"], abstract)
-        return TrainState(step, saved["params"], saved["opt_state"]), saved["run"]
-
-
-def _step_like(step: int, abstract: TrainState) -> Any:
-
-    return jax.device_put(np.asarray(step, abstract.step.dtype), abstract.step.sharding)
+        return TrainState(params=saved["params"], **saved["optimizer"]), saved["run"]
 
 
 def load_params(directory: pathlib.Path, abstract_params: Params) -> tuple[Params, int]:
@@ -121,6 +118,15 @@ def latest_step(directory: pathlib.Path) -> int | None:
 
 
 # --- the config beside it -----------------------------------------------------------
+
+
+def recorded_config(
+    config: ConfigDict, unread: Collection[str], data: Mapping[str, Json]
+) -> dict[str, Json]:
+    """What must be equal for a checkpoint to be resumed: the config without the sections
+    that the stage does not read, and what its data were (a path may change, they may not)."""
+    read = {name: value for name, value in config.to_dict().items() if name not in unread}
+    return {"config": read, "data": dict(data)}
 
 
 def claim_directory(directory: pathlib.Path, config: Mapping[str, Json]) -> None:
@@ -165,8 +171,8 @@ def _differences(found: Json, wanted: Json, name: str = "") -> Iterator[str]:
         yield f"{name} is {found!r} there and {wanted!r} here"
 
 
-def truncate_lines(path: pathlib.Path, last_step: int) -> None:
-    """Drops the lines of a JSONL file whose "step" is after last_step, atomically.
+def truncate_lines(path: pathlib.Path, last_step: int | None) -> None:
+    """Drops the lines of a JSONL file whose "step" is after last_step, atomically; None: all.
 
     A killed run wrote them after its last checkpoint; the resumed one writes them again. A
     last line that was cut short by the kill goes too.
@@ -175,7 +181,8 @@ def truncate_lines(path: pathlib.Path, last_step: int) -> None:
         return
     kept = []
     for line in path.read_text().splitlines(keepends=True):
-        if not line.endswith("\n") or json.loads(line)["step"] > last_step:
+        cut_short = not line.endswith("\n")
+        if last_step is None or cut_short or json.loads(line)["step"] > last_step:
             break
         kept.append(line)
     partial = path.with_suffix(".partial")

@@ -27,8 +27,9 @@ class MetricsWriter:
     """Metrics of one stage, one step late: numbers are fetched after the next step was
     dispatched, so the devices never wait for the host. A context manager.
 
-    name: of the stage. resumed_step: lines after it are dropped. show: metrics for the
-    progress bar. log_every_steps: which steps get a line; every step is checked for NaN.
+    name: of the stage. resumed_step: lines after it are dropped; None: all are. show:
+    metrics for the progress bar. log_every_steps: which steps get a line; every step is
+    checked for NaN.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class MetricsWriter:
         directory: pathlib.Path,
         name: str,
         *,
-        resumed_step: int,
+        resumed_step: int | None,
         total_steps: int,
         log_every_steps: int,
         show: Sequence[str],
@@ -55,11 +56,11 @@ class MetricsWriter:
         self._metrics = (directory / "metrics.jsonl").open("a")
         self._timing = (directory / "timing.jsonl").open("a")
         self._board = SummaryWriter(
-            str(directory / "tensorboard"), purge_step=resumed_step + 1, write_to_disk=True
+            str(directory / "tensorboard"), purge_step=(resumed_step or 0) + 1, write_to_disk=True
         )
         self._bar = tqdm.tqdm(
             total=total_steps,
-            initial=resumed_step,
+            initial=resumed_step or 0,
             desc=name,
             unit="step",
             dynamic_ncols=True,

@@ -129,6 +129,29 @@ def make_sft_step(
     return _jit_step(step, mesh, shardings)
 
 
+def make_sft_evaluation(
+    apply_fn: ApplyFn, mesh: Mesh, param_shardings: Params
+) -> Callable[[Params, SFTBatch], Metrics]:
+    """(params, batch) -> sums over the batch: loss, token_accuracy, and the weight to divide
+    them by. Only whole-weight tokens (what the policy is to write) count."""
+
+    def evaluation(params: Params, batch: SFTBatch) -> Metrics:
+        weights = (batch.loss_weight >= 1.0).astype(jnp.float32).at[:, 0].set(0.0)
+        logits = apply_fn(params, batch.tokens, batch.positions, batch.segment_ids)
+        statistics = objectives.token_statistics(logits, batch.tokens)
+        return {
+            "loss": objectives.sft_loss(statistics.logprobs, weights),
+            "token_accuracy": jnp.sum(weights * statistics.greedy),
+            "weight": jnp.sum(weights),
+        }
+
+    return jax.jit(
+        evaluation,
+        in_shardings=(param_shardings, sharding.batch_sharding(mesh)),
+        out_shardings=sharding.replicated(mesh),
+    )
+
+
 def make_grpo_step(
     apply_fn: ApplyFn,
     optimizer: optax.GradientTransformation,

@@ -1,0 +1,385 @@
+"""GRPO: roll out groups against the environment, reward, compare within groups, update."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from tooltrain import sharding
+from tooltrain.calls.encoder import encode_calls, encode_gold, take_gold
+from tooltrain.data.chat_template import ChatTemplate
+from tooltrain.data.dataset import open_traces
+from tooltrain.data.pipeline import prompt_batches
+from tooltrain.data.tokenizer import Tokenizer
+from tooltrain.env.environment import Environment, open_environment
+from tooltrain.errors import UserError
+from tooltrain.eval.episodes import episode_to_json
+from tooltrain.eval.evaluate import ScoredEpisode, score
+from tooltrain.eval.metrics import episode_metrics
+from tooltrain.eval.taxonomy import first_failure
+from tooltrain.policy.config import PolicyConfig
+from tooltrain.policy.transformer import Transformer, init_params
+from tooltrain.rewards import reference, reward
+from tooltrain.rollout.engine import Engine
+from tooltrain.rollout.episode import Prompt, rollouts
+from tooltrain.rollout.sampling import GREEDY, Sampling
+from tooltrain.train import objectives
+from tooltrain.train.checkpoint import (
+    CONFIG,
+    Checkpoints,
+    claim_directory,
+    load_params,
+    recorded_config,
+    truncate_lines,
+)
+from tooltrain.train.metrics import MetricsWriter
+from tooltrain.train.optimizer import make_optimizer, make_schedule
+from tooltrain.train.rollout_batch import bucket_length, bucket_rows, pad_rollouts
+from tooltrain.train.state import (
+    abstract_state,
+    make_grpo_step,
+    make_logprobs_step,
+    state_of_params,
+    state_shardings,
+)
+from tooltrain.types import EndReason, ObservationKind, Rollout, Trace
+
+# Sections of the config that this stage does not read, or that do not change its numbers.
+UNREAD = ("sft", "eval", "init_from", "mesh", "cache", "traces", "synthesis")
+
+
+def train(config: ConfigDict, workdir: str) -> None:
+    """Improves the policy of WORKDIR/sft on WORKDIR/traces; writes WORKDIR/grpo, or resumes it.
+
+    Raises UserError for a missing dataset or SFT checkpoint, a directory of another config,
+    a mesh or batch that does not fit, and when the loss is no longer finite.
+    """
+    directory = pathlib.Path(workdir) / "grpo"
+    grpo = config.grpo
+
+    # --- mesh -----------------------------------------------------------------------
+    mesh = sharding.make_mesh(config.mesh)
+    full = grpo.prompts_per_step * grpo.generations
+    parts = grpo.minibatches * grpo.microbatches
+    sharding.check_batch_size(mesh, full // parts, "config.grpo.prompts_per_step x generations")
+    row_multiple = parts * mesh.shape["data"] * mesh.shape["fsdp"]
+
+    # --- data -----------------------------------------------------------------------
+    cache_path = config.cache or f"{workdir}/cache/{config.suite}.sqlite"
+    traces_dir = pathlib.Path(config.traces or f"{workdir}/traces")
+    environment = open_environment(cache_path, **config.projection)
+    template = ChatTemplate(Tokenizer.load(traces_dir / "tokenizer.json"))
+    traces = open_traces(traces_dir, "train")
+    prompt_indices = iter(
+        prompt_batches(len(traces), prompts_per_step=grpo.prompts_per_step, seed=config.seed)
+    )
+    validation = open_traces(traces_dir, "validation")
+    held_out = [validation[i] for i in range(min(grpo.eval_episodes, len(validation)))]
+
+    # --- policy ---------------------------------------------------------------------
+    policy = PolicyConfig(vocab_size=template.tokenizer.vocab_size, **config.policy.to_dict())
+    model = Transformer(policy)
+
+    def apply_fn(params, tokens, positions, segment_ids):
+        return model.apply({"params": params}, tokens, positions, segment_ids)
+
+    engine = Engine(policy, num_slots=grpo.slots, max_len=grpo.max_len, eos_id=template.eos_id)
+    play = functools.partial(
+        rollouts,
+        engine=engine,
+        environment=environment,
+        template=template,
+        max_turns=grpo.max_turns,
+        max_turn_tokens=grpo.max_turn_tokens,
+    )
+    sampling = Sampling(grpo.temperature, grpo.top_k, grpo.top_p)
+    if sampling.temperature == 0:
+        raise UserError("config.grpo.temperature is 0: greedy rollouts of a prompt are all equal")
+    # A truncated distribution is not the one that is updated: ask the policy itself.
+    recompute_old = sampling.top_k > 0 or sampling.top_p < 1
+    reward_fn = choose_reward(grpo)
+
+    # --- shardings and steps --------------------------------------------------------
+    updates_per_step = grpo.updates_per_batch * grpo.minibatches
+    schedule = make_schedule(
+        grpo.learning_rate,
+        steps=grpo.steps * updates_per_step,
+        warmup_steps=grpo.warmup_steps * updates_per_step,
+        final_fraction=grpo.final_lr_fraction,
+        decay=grpo.decay,
+    )
+    optimizer = make_optimizer(grpo.optimizer, schedule, **config.optimizer)
+    shapes = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))
+    abstract = abstract_state(mesh, shapes, optimizer)
+    shardings = state_shardings(mesh, shapes, optimizer)
+    step_fn = make_grpo_step(
+        apply_fn,
+        optimizer,
+        mesh,
+        shardings,
+        temperature=grpo.temperature,
+        aggregation=grpo.loss_aggregation,
+        max_tokens=grpo.max_turns * grpo.max_turn_tokens,
+        microbatches=grpo.microbatches,
+        epsilon_low=grpo.epsilon_low,
+        epsilon_high=grpo.epsilon_high,
+        kl_coefficient=grpo.kl_coefficient,
+        entropy_coefficient=grpo.entropy_coefficient,
+        sequence_ratio=grpo.sequence_ratio,
+    )
+    logprobs_fn = make_logprobs_step(apply_fn, mesh, shardings.params, temperature=grpo.temperature)
+    advantages_fn = jax.jit(
+        functools.partial(objectives.group_advantages, normalize_std=grpo.normalize_std)
+    )
+
+    # --- checkpoint -----------------------------------------------------------------
+    init_from = pathlib.Path(config.init_from or f"{workdir}/sft")
+    first_params, init_step = load_params(init_from, abstract.params)
+    data = {
+        "cache": environment.cache.digest,
+        "traces": len(traces),
+        "init_step": init_step,
+        "init_config": json.loads((init_from / CONFIG).read_text()),
+    }
+    claim_directory(directory, recorded_config(config, UNREAD, data))
+    with jax.set_mesh(mesh), Checkpoints(directory) as checkpoints:
+        resumed = checkpoints.latest_step
+        ref_params = jax.tree.map(jnp.copy, first_params) if grpo.kl_coefficient else None
+        if resumed is None:
+            state = state_of_params(mesh, first_params, optimizer)
+        else:
+            state, run = checkpoints.restore(abstract)
+            prompt_indices.set_state(run["data"])
+        del first_params
+        truncate_lines(directory / "episodes.jsonl", resumed)
+
+        with (
+            MetricsWriter(
+                directory,
+                "grpo",
+                resumed_step=resumed,
+                total_steps=grpo.steps,
+                log_every_steps=grpo.log_every_steps,
+                show=("reward", "strict_turn_accuracy", "eval/strict_turn_accuracy", "entropy"),
+            ) as writer,
+            (directory / "episodes.jsonl").open("a") as episodes_file,
+        ):
+            # --- evaluation ---------------------------------------------------------
+            def evaluate(step: int) -> None:
+                started = time.perf_counter()
+                prompts = [_prompt(i, t, template, environment) for i, t in enumerate(held_out)]
+                played = play(state.params, prompts, sampling=GREEDY)
+                rows = [episode.row() for episode in score(held_out, played)]
+                means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+                writer.evaluation(step, means, time.perf_counter() - started)
+
+            if resumed is None:
+                evaluate(0)
+
+            for step in range((resumed or 0) + 1, grpo.steps + 1):
+                clock = _Clock()
+
+                # --- rollout --------------------------------------------------------
+                indices = [int(i) for i in next(prompt_indices)]
+                batch_traces = [traces[i] for i in indices]
+                prompts = [
+                    _prompt(i, trace, template, environment)
+                    for i, trace in zip(indices, batch_traces, strict=True)
+                ]
+                played = play(
+                    state.params,
+                    prompts,
+                    generations=grpo.generations,
+                    sampling=sampling,
+                    seed=step_seed(config.seed, step),
+                )
+                clock.lap("rollout_seconds")
+
+                # --- reward and advantages ------------------------------------------
+                groups = np.repeat(np.arange(len(indices)), grpo.generations)
+                rewards, terms = jax.device_get(
+                    reward.score_batch(
+                        reward_fn,
+                        encode_calls([rollout.records for rollout in played], num_calls=16),
+                        take_gold(encode_gold([t.calls for t in batch_traces]), groups),
+                    )
+                )
+                grouped = rewards.reshape(-1, grpo.generations)
+                advantages = np.asarray(advantages_fn(grouped)).reshape(-1)
+                no_variance = np.asarray(objectives.zero_variance(grouped))
+                kept = np.arange(full)
+                if grpo.filter_zero_variance:
+                    kept = np.flatnonzero(~np.repeat(no_variance, grpo.generations))
+                clock.lap("reward_seconds")
+
+                # --- update ---------------------------------------------------------
+                chosen = [played[i] for i in kept]
+                host_batch = pad_rollouts(
+                    chosen,
+                    advantages[kept],
+                    rows=bucket_rows(len(chosen), full, row_multiple),
+                    length=bucket_length(max(len(r.tokens) for r in played), grpo.max_len),
+                    pad_id=template.pad_id,
+                )
+                batch = sharding.shard_batch(mesh, host_batch)
+                if recompute_old:
+                    batch = batch._replace(old_logprobs=logprobs_fn(state.params, batch.tokens))
+                if ref_params is not None:
+                    batch = batch._replace(ref_logprobs=logprobs_fn(ref_params, batch.tokens))
+                updates = []
+                for rows in minibatch_rows(
+                    len(host_batch.tokens),
+                    grpo.updates_per_batch,
+                    grpo.minibatches,
+                    step_seed(config.seed, step),
+                ):
+                    part = batch if rows is None else jax.tree.map(lambda x, r=rows: x[r], batch)
+                    state, update_metrics = step_fn(state, part)
+                    updates.append(update_metrics)
+
+                # While the devices work: what the rollouts were like.
+                metrics = rollout_metrics(
+                    [batch_traces[g] for g in groups], played, rewards, terms, no_variance
+                )
+                metrics["padding"] = 1 - sum(len(r.tokens) for r in chosen) / host_batch.tokens.size
+                if step % grpo.log_every_steps == 0:
+                    for i in range(0, full, grpo.generations)[: grpo.sample_episodes]:
+                        line = _episode_line(
+                            batch_traces[groups[i]],
+                            played[i],
+                            rewards[i],
+                            {k: v[i] for k, v in terms.items()},
+                            environment,
+                        )
+                        line = {"step": step, "advantage": float(advantages[i]), **line}
+                        episodes_file.write(json.dumps(line) + "\n")
+                    episodes_file.flush()
+                jax.block_until_ready(state.params)  # the next rollouts need them anyway
+                clock.lap("update_seconds")
+                mean_updates = {k: sum(u[k] for u in updates) / len(updates) for k in updates[0]}
+                writer.step(
+                    step,
+                    {**metrics, **mean_updates, "learning_rate": schedule(state.step - 1)},
+                    {**clock.laps, "tokens": sum(len(r.tokens) for r in played)},
+                )
+
+                if step % grpo.eval_every_steps == 0 or step == grpo.steps:
+                    writer.flush()
+                    evaluate(step)
+
+                # --- checkpoint -----------------------------------------------------
+                if step % grpo.checkpoint_every_steps == 0 or step == grpo.steps:
+                    writer.flush()  # a state that is not finite is never saved
+                    run = {"seed": config.seed, "data": prompt_indices.get_state()}
+                    checkpoints.save(state, step, run)
+
+
+def choose_reward(grpo: ConfigDict) -> reward.RewardFn:
+    """The reward function that config.grpo names, weighted as it says."""
+    functions = {
+        "matched": functools.partial(
+            reward.matched, w_atomic=grpo.w_atomic, w_orchestration=grpo.w_orchestration
+        ),
+        "reference": reference.reference,
+        "binary": reward.binary,
+        "atomic_only": reward.atomic_only,
+        "orchestration_only": reward.orchestration_only,
+    }
+    if grpo.reward not in functions:
+        raise UserError(f"config.grpo.reward is {grpo.reward!r}; allowed: {', '.join(functions)}")
+    return functions[grpo.reward]
+
+
+def step_seed(seed: int, step: int) -> int:
+    """A seed of its own for each step of each run, in [0, 2^31)."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0] >> 1)
+
+
+def minibatch_rows(
+    rows: int, passes: int, minibatches: int, seed: int
+) -> Sequence[np.ndarray | None]:
+    """Rows of each optimizer step; None: all, in order. Each pass is shuffled anew."""
+    if minibatches == 1:
+        return [None] * passes
+    rng = np.random.default_rng(seed)
+    return [part for _ in range(passes) for part in np.split(rng.permutation(rows), minibatches)]
+
+
+def rollout_metrics(
+    traces: Sequence[Trace],
+    played: Sequence[Rollout],
+    rewards: np.ndarray,
+    terms: dict[str, np.ndarray],
+    no_variance: np.ndarray,
+) -> dict[str, float]:
+    """What a step's rollouts were like: means over episodes, unless the name says otherwise.
+
+    end/<reason>: share of episodes; call/<kind>: share of calls; zero_variance_groups: share
+    of groups that teach nothing.
+    """
+    scored = [
+        episode_metrics(trace, rollout.records, rollout.end)
+        for trace, rollout in zip(traces, played, strict=True)
+    ]
+    kinds = collections.Counter(r.kind for rollout in played for r in rollout.records)
+    ends = collections.Counter(rollout.end for rollout in played)
+    calls = max(kinds.total(), 1)
+    return {
+        "reward": float(np.mean(rewards)),
+        "reward_std": float(np.std(rewards)),
+        **{f"reward/{k}": float(np.mean(v)) for k, v in terms.items() if np.ndim(v) == 1},
+        "strict_turn_accuracy": float(np.mean([m.strict_turn_accuracy for m in scored])),
+        "success": float(np.mean([m.success for m in scored])),
+        "zero_variance_groups": float(np.mean(no_variance)),
+        "episode_tokens": float(np.mean([len(r.tokens) for r in played])),
+        "sampled_tokens": float(np.mean([r.completion_mask.sum() for r in played])),
+        "turns": float(np.mean([r.num_turns for r in played])),
+        "calls_per_episode": kinds.total() / len(played),
+        **{f"call/{kind.value}": kinds[kind] / calls for kind in ObservationKind},
+        **{f"end/{end.value}": ends[end] / len(played) for end in EndReason},
+    }
+
+
+def _prompt(index: int, trace: Trace, template: ChatTemplate, environment: Environment) -> Prompt:
+    tools = [environment.tools[name] for name in trace.tools]
+    return Prompt(index, tuple(template.prompt(trace.query, tools)), trace.tools)
+
+
+def _episode_line(
+    trace: Trace,
+    rollout: Rollout,
+    episode_reward: float,
+    terms: dict[str, np.ndarray],
+    environment: Environment,
+) -> dict:
+    scored = ScoredEpisode(
+        trace,
+        rollout,
+        episode_metrics(trace, rollout.records, rollout.end),
+        first_failure(trace, rollout.records, rollout.end),
+        float(episode_reward),
+        {name: float(value) for name, value in terms.items() if np.ndim(value) == 0},
+    )
+    return episode_to_json(scored, environment)
+
+
+class _Clock:
+    """Seconds between laps, by name."""
+
+    def __init__(self):
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
