@@ -22,6 +22,7 @@ from tooltrain.types import Rollout, Trace, turns
 
 NUM_RESAMPLES = 1000
 REWARD = "matched_reward"
+_BLOCK = 64  # episodes a call of the reward: one compiled shape, however many there are
 NAMES = (*METRICS, REWARD)  # columns of every table of scores
 
 
@@ -42,27 +43,41 @@ class ScoredEpisode:
 
 def score(traces: Sequence[Trace], rollouts: Sequence[Rollout]) -> list[ScoredEpisode]:
     """Scores every rollout against `traces[rollout.prompt]`, in the order of `rollouts`."""
-    if not rollouts:
-        return []
     played = [traces[rollout.prompt] for rollout in rollouts]
-    rewards, terms = score_batch(
-        matched,
-        encode_calls([rollout.records for rollout in rollouts]),
-        encode_gold([trace.calls for trace in played]),
-    )
-    rewards = np.asarray(rewards)
-    terms = {name: np.asarray(values) for name, values in terms.items()}
+    rewards, terms = _rewards(played, rollouts)
     return [
         ScoredEpisode(
             trace,
             rollout,
             episode_metrics(trace, rollout.records, rollout.end),
             first_failure(trace, rollout.records, rollout.end),
-            float(rewards[i]),
-            {name: float(values[i]) for name, values in terms.items()},
+            rewards[i],
+            {name: values[i] for name, values in terms.items()},
         )
         for i, (trace, rollout) in enumerate(zip(played, rollouts, strict=True))
     ]
+
+
+def _rewards(
+    traces: Sequence[Trace], rollouts: Sequence[Rollout]
+) -> tuple[list[float], dict[str, list[float]]]:
+    """The `matched` reward and its terms (those that are one number an episode)."""
+    rewards: list[float] = []
+    terms: dict[str, list[float]] = {}
+    for start in range(0, len(rollouts), _BLOCK):
+        rows = range(start, min(start + _BLOCK, len(rollouts)))
+        records = [rollouts[i].records for i in rows] + [()] * (_BLOCK - len(rows))
+        calls = [traces[i].calls for i in rows] + [()] * (_BLOCK - len(rows))
+        block_rewards, block_terms = score_batch(
+            matched,
+            encode_calls(records, num_calls=8, num_arguments=12),
+            encode_gold(calls, num_steps=6, num_arguments=12),
+        )
+        rewards += np.asarray(block_rewards)[: len(rows)].tolist()
+        for name, values in block_terms.items():
+            if values.ndim == 1:
+                terms.setdefault(name, []).extend(np.asarray(values)[: len(rows)].tolist())
+    return rewards, terms
 
 
 def summarize(

@@ -1,0 +1,141 @@
+"""Figures as SVG text that follows the page: lines in mid tones, ink in the text's colour.
+
+Drawn without pyplot, so there is no global state and no display; the same numbers give
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Readable on white and on near-black alike, and apart for the colour-blind.
+SFT, GRPO, OTHER = "#3d85c6", "#d9822b", "#8c8c8c"
+_TERMS = ("#3d85c6", "#d9822b", "#4c9f70", "#b05fa8", "#8c8c8c")
+_INK = "#010203"  # replaced by currentColor where the figure lives in a page
+_PAGE_INK, _FILE_INK = "currentColor", "#808080"
+
+Curve = tuple[Sequence[float], Sequence[float]]  # steps, values
+
+
+def curves(panels: Sequence[tuple[str, Mapping[str, Curve]]]) -> str:
+    """Small multiples of named curves over steps: (title, {name: (steps, values)}) each.
+
+    A panel with one curve needs no legend. Raises ValueError for no panels.
+    """
+    if not panels:
+        raise ValueError("no panels to draw; pass at least one")
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 2.5 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (title, series) in zip(grid, panels, strict=False):
+        for color, (name, (steps, values)) in zip(_TERMS, series.items(), strict=False):
+            marker = "." if len(steps) < 20 else ""
+            axes.plot(steps, values, color=color, label=name, linewidth=1.4, marker=marker)
+        axes.set_title(title)
+        axes.set_xlabel("step")
+        if len(series) > 1:
+            axes.legend(frameon=False, labelcolor=_INK)
+        _quiet(axes)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    return _svg(figure, _PAGE_INK)
+
+
+def outcome_bars(outcomes: Mapping[str, Mapping[str, int]], episodes: Mapping[str, int]) -> str:
+    """Share of episodes by outcome, one bar a policy: {policy: {outcome: episodes}}."""
+    labels = [
+        label
+        for label in next(iter(outcomes.values()))
+        if any(counts[label] for counts in outcomes.values())
+    ]
+    figure = Figure(figsize=(6.4, 0.7 + 0.38 * len(labels)), layout="constrained")
+    axes = figure.subplots()
+    height = 0.8 / len(outcomes)
+    for i, (policy, counts) in enumerate(outcomes.items()):
+        shares = [100 * counts[label] / episodes[policy] for label in labels]
+        middles = [at + (i - (len(outcomes) - 1) / 2) * height for at in range(len(labels))]
+        color = (SFT, GRPO)[i] if i < 2 else OTHER
+        bars = axes.barh(middles, shares, height * 0.9, color=color, label=policy)
+        axes.bar_label(bars, fmt="%.0f", padding=2, color=_INK, fontsize=8)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.set_xlabel("% of episodes")
+    if len(outcomes) > 1:
+        axes.legend(frameon=False, labelcolor=_INK, loc="lower right")
+    _quiet(axes)
+    return _svg(figure, _PAGE_INK)
+
+
+def quickstart(seeds: Sequence[Mapping[str, float]], baselines: Mapping[str, float]) -> str:
+    """The README's figure: strict turn accuracy before and after GRPO, a line a seed.
+
+    seeds: each with sft_strict_turn_accuracy and grpo_strict_turn_accuracy in [0, 1].
+    baselines: {name: strict turn accuracy}, drawn as level lines. A standalone SVG file in
+    one grey that reads on light and dark pages.
+    """
+    before = [100 * seed["sft_strict_turn_accuracy"] for seed in seeds]
+    after = [100 * seed["grpo_strict_turn_accuracy"] for seed in seeds]
+    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for low, high in zip(before, after, strict=True):
+        axes.plot([0, 1], [low, high], color=OTHER, linewidth=1, zorder=1)
+    axes.scatter([0] * len(before), before, color=SFT, s=36, zorder=2)
+    axes.scatter([1] * len(after), after, color=GRPO, s=36, zorder=2)
+    for x, values, offset, side in ((0, before, -0.06, "right"), (1, after, 0.06, "left")):
+        mean = sum(values) / len(values)
+        axes.annotate(
+            f"{mean:.1f}", (x + offset, mean), ha=side, va="center", fontsize=13, weight="bold"
+        )
+    for name, value in baselines.items():
+        axes.axhline(100 * value, color=OTHER, linewidth=0.8, linestyle=":")
+        axes.annotate(name, (1.38, 100 * value), ha="right", va="bottom", fontsize=8)
+    axes.set_xticks([0, 1], ["after SFT", "after GRPO"])
+    axes.set_xlim(-0.4, 1.4)
+    axes.set_ylim(0, max(100 * max(baselines.values(), default=0), *after, *before) * 1.15)
+    axes.set_ylabel("strict turn accuracy, %")
+    axes.set_title(f"held-out traces, mean of {len(seeds)} seeds")
+    _quiet(axes)
+    return _svg(figure, _FILE_INK)
+
+
+def _quiet(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="both", alpha=0.15, color=_INK, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _svg(figure: Figure, ink: str) -> str:
+    style = {
+        "svg.fonttype": "none",  # text stays text: small, selectable, in the page's font
+        "svg.hashsalt": "tooltrain",  # ids by content, not by chance
+    }
+    for axes in figure.axes:
+        axes.set_facecolor("none")
+        axes.tick_params(colors=_INK, labelsize=8)
+        axes.title.set(color=_INK, fontsize=10)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set(color=_INK, fontsize=8)
+        for text in axes.texts:
+            text.set_color(_INK)
+        for spine in axes.spines.values():
+            spine.set_edgecolor(_INK)
+    buffer = io.StringIO()
+    with matplotlib.rc_context(style):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(_INK, ink)
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)  # names web sites
+    # Fixed points become a maximum, so that a phone can shrink it.
+    return re.sub(
+        r'<svg ([^>]*?)width="([\d.]+)pt"([^>]*?)height="[\d.]+pt"',
+        r'<svg \1\3width="100%" style="max-width: \2pt"' if ink == _PAGE_INK else r"\g<0>",
+        svg,
+        count=1,
+    )

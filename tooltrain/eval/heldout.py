@@ -1,0 +1,209 @@
+"""Evaluation of a workdir on its held-out traces: baselines, SFT, GRPO, and the report.
+
+Writes WORKDIR/eval/ and WORKDIR/report.html:
+
+    baselines.json                   players without a policy (`eval.baselines`)
+    sft.json, grpo.json              {"step", "splits": {split: `evaluate.summarize`}}
+    <stage>_episodes_<split>.jsonl   every episode, turn by turn (`eval.episodes`)
+    run.json                         GRPO minus SFT by split, commands, versions
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from tooltrain import sharding
+from tooltrain.data.chat_template import ChatTemplate
+from tooltrain.data.dataset import open_traces
+from tooltrain.data.tokenizer import Tokenizer
+from tooltrain.env.environment import Environment, open_environment
+from tooltrain.errors import UserError
+from tooltrain.eval.baselines import PLAYERS, play
+from tooltrain.eval.episodes import write_episodes
+from tooltrain.eval.evaluate import NAMES, ScoredEpisode, difference, score, summarize
+from tooltrain.eval.report import SPLITS, STAGES, write_report
+from tooltrain.policy.config import PolicyConfig
+from tooltrain.policy.transformer import init_params
+from tooltrain.rollout.engine import Engine
+from tooltrain.rollout.episode import Prompt, rollouts
+from tooltrain.rollout.sampling import Sampling
+from tooltrain.train.checkpoint import latest_step, load_params
+from tooltrain.types import Trace
+
+COMMANDS = ("record --source=complexfuncbench", "synthesize", "train_sft", "train_grpo", "evaluate")
+
+
+def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()) -> pathlib.Path:
+    """Evaluates the newest checkpoints of WORKDIR/sft and /grpo; returns the report's path.
+
+    config.eval: episodes of each test split (0: all), temperature (0: greedy), slots; the
+    limits on turns and tokens are those of config.grpo. flags: of the command line, for the
+    report. A workdir without GRPO is evaluated after SFT alone.
+
+    Raises UserError for a missing cache, dataset or SFT checkpoint, a checkpoint of another
+    policy, and traces that were not made from this cache (gold does not replay to 1).
+    """
+    # --- data -----------------------------------------------------------------------
+    directory = pathlib.Path(workdir) / "eval"
+    environment = open_environment(
+        config.cache or f"{workdir}/cache/{config.suite}.sqlite", **config.projection
+    )
+    traces_dir = pathlib.Path(config.traces or f"{workdir}/traces")
+    template = ChatTemplate(Tokenizer.load(traces_dir / "tokenizer.json"))
+    splits = {}
+    for split in SPLITS:
+        traces = open_traces(traces_dir, split)
+        wanted = config.eval.episodes or len(traces)
+        if len(traces):
+            splits[split] = [traces[i] for i in range(min(wanted, len(traces)))]
+    if not splits:
+        raise UserError(f"{traces_dir} holds no test traces ({', '.join(SPLITS)}); synthesize more")
+
+    # --- baselines ------------------------------------------------------------------
+    baselines = {
+        name: {
+            "splits": {
+                split: summarize(score(traces, play(player, traces, environment)), seed=config.seed)
+                for split, traces in splits.items()
+            }
+        }
+        for name, player in PLAYERS.items()
+    }
+    _check_gold(baselines["gold"]["splits"], environment)
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_json(directory / "baselines.json", baselines)
+    for name, summary in baselines.items():
+        _print_scores(name, summary["splits"])
+
+    # --- policies -------------------------------------------------------------------
+    scored: dict[str, dict[str, list[ScoredEpisode]]] = {}
+    steps: dict[str, int] = {}
+    for stage in STAGES:
+        stage_dir = pathlib.Path(workdir) / stage
+        if stage == "grpo" and latest_step(stage_dir) is None:
+            print(f"{stage_dir} holds no checkpoint: the report is about SFT alone", flush=True)
+            continue
+        played, steps[stage] = _play_policy(config, stage_dir, splits, environment, template)
+        scored[stage] = {split: score(traces, played[split]) for split, traces in splits.items()}
+        summary = {
+            split: summarize(episodes, seed=config.seed)
+            for split, episodes in scored[stage].items()
+        }
+        _write_json(directory / f"{stage}.json", {"step": steps[stage], "splits": summary})
+        for split, episodes in scored[stage].items():
+            write_episodes(directory / f"{stage}_episodes_{split}.jsonl", episodes, environment)
+        _print_scores(stage, summary)
+
+    # --- report ---------------------------------------------------------------------
+    differences = {}
+    if "grpo" in scored:
+        differences = {
+            split: difference(scored["sft"][split], scored["grpo"][split], seed=config.seed)
+            for split in splits
+        }
+    else:
+        for stale in ("grpo.json", *(f"grpo_episodes_{split}.jsonl" for split in SPLITS)):
+            (directory / stale).unlink(missing_ok=True)
+    written = shlex.join(flags)
+    trained = ", ".join(f"{STAGES[stage]} step {step}" for stage, step in steps.items())
+    device = jax.devices()[0]
+    _write_json(
+        directory / "run.json",
+        {
+            "suite": config.suite,
+            "subtitle": f"{trained}; seed {config.seed}; "
+            + ("greedy" if config.eval.temperature == 0 else f"t = {config.eval.temperature}"),
+            "difference": differences,
+            "commands": [f"python -m tooltrain.cli.{name} {written}" for name in COMMANDS],
+            "versions": f"tooltrain {importlib.metadata.version('tooltrain')}, "
+            f"jax {jax.__version__}, Python {platform.python_version()}, "
+            f"{jax.device_count()} x {device.device_kind}",
+        },
+    )
+    path = write_report(workdir)
+    print(f"report: {path}", flush=True)
+    return path
+
+
+def _play_policy(
+    config: ConfigDict,
+    stage_dir: pathlib.Path,
+    splits: dict[str, list[Trace]],
+    environment: Environment,
+    template: ChatTemplate,
+):
+    """Rollouts of a stage's newest checkpoint by split, one a trace; and its step."""
+    policy = PolicyConfig(vocab_size=template.tokenizer.vocab_size, **config.policy.to_dict())
+    mesh = sharding.make_mesh(config.mesh)
+    shapes = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))
+    abstract = jax.tree.map(
+        lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where),
+        shapes,
+        sharding.parameter_shardings(mesh, shapes),
+    )
+    params, step = load_params(stage_dir, abstract)
+    grpo = config.grpo
+    engine = Engine(
+        policy, num_slots=config.eval.slots, max_len=grpo.max_len, eos_id=template.eos_id
+    )
+    played = {}
+    for split, traces in splits.items():
+        print(f"{stage_dir.name} step {step}: {len(traces)} episodes of {split} ...", flush=True)
+        prompts = [
+            Prompt(
+                i,
+                tuple(template.prompt(trace.query, [environment.tools[t] for t in trace.tools])),
+                trace.tools,
+            )
+            for i, trace in enumerate(traces)
+        ]
+        with jax.set_mesh(mesh):
+            played[split] = rollouts(
+                params,
+                prompts,
+                engine=engine,
+                environment=environment,
+                template=template,
+                sampling=Sampling(temperature=config.eval.temperature),
+                seed=config.seed,
+                max_turns=grpo.max_turns,
+                max_turn_tokens=grpo.max_turn_tokens,
+            )
+    return played, step
+
+
+def _check_gold(splits: dict[str, Any], environment: Environment) -> None:
+    for split, summary in splits.items():
+        faulty = [name for name in NAMES if summary["metrics"][name]["mean"] != 1.0]
+        if faulty:
+            raise UserError(
+                f"gold calls of {split} replayed in {environment.cache.path} do not score 1 in "
+                f"{', '.join(faulty)}: the traces were made from another cache or by other code; "
+                "run synthesize again on this cache"
+            )
+
+
+def _print_scores(name: str, splits: dict[str, Any]) -> None:
+    for split, summary in splits.items():
+        means = {key: summary["metrics"][key] for key in ("strict_turn_accuracy", "success")}
+        text = ", ".join(
+            f"{key.replace('_', ' ')} {100 * m['mean']:.1f} [{100 * m['low']:.1f}, "
+            f"{100 * m['high']:.1f}]"
+            for key, m in means.items()
+        )
+        print(f"{name:>13} on {split}: {text}", flush=True)
+
+
+def _write_json(path: pathlib.Path, value: Any) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
