@@ -151,19 +151,19 @@ def assign(weight: Int[Array, "C S"], allowed: Bool[Array, "C S"]) -> Int[Array,
                 done=~grows,
             )
 
-        zero, top = _Cost(jnp.int32(0), jnp.int32(0)), _Cost(_TOP, _TOP)
+        zero, top = (_Cost(jnp.int32(x), jnp.int32(x)) for x in (0, _TOP))
         tree = jax.lax.while_loop(
             lambda search: ~search.done,
             grow,
             _Search(
-                row=step.astype(jnp.int32),
+                row=jnp.asarray(step, jnp.int32),
                 length=zero,
                 distance=_Cost(
                     jnp.full(num_calls, _TOP, jnp.int32), jnp.full(num_calls, _TOP, jnp.int32)
                 ),
                 parent=jnp.full(num_calls, -1, jnp.int32),
                 closed=jnp.zeros(num_calls, bool),
-                exit_length=_Cost(jnp.asarray(top.first), jnp.asarray(top.second)),
+                exit_length=top,
                 exit_row=jnp.int32(-1),
                 sink=jnp.int32(-1),
                 done=jnp.asarray(False),
