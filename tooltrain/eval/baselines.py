@@ -19,7 +19,7 @@ from tooltrain.types import Call, CallRecord, EndReason, Json, Rollout, Trace, t
 Player = Callable[[Trace, Environment], list[list[Call]]]  # -> the calls of each turn
 
 _QUOTED = re.compile(r'"([^"]+)"')
-_CAPITALISED = re.compile(r"\b[A-Z][^\s,;:?!]*(?: [A-Z][^\s,;:?!]*)*")
+_CAPITALISED = re.compile(r"\b[A-Z][^\s.,;:?!]*(?: [A-Z][^\s.,;:?!]*)*")
 _WORD = re.compile(r"[^\s,;?!\"]+")
 
 
@@ -64,7 +64,7 @@ def first_lookup(trace: Trace, environment: Environment) -> list[list[Call]]:
             quoted = _QUOTED.search(trace.query)
             names = _CAPITALISED.findall(trace.query) or [trace.query]
             words = quoted[1] if quoted else max(names, key=len)
-            return [[Call(name, {"query": words.rstrip(".")})]]
+            return [[Call(name, {"query": words})]]
     return []
 
 

@@ -30,6 +30,7 @@ SPLITS = {
         "Neither the workflows nor the entities occur in training.",
     ),
 }
+MAIN_SPLIT = "test"  # what headlines, outcomes and examples are about
 METRIC_LABELS = {
     "strict_turn_accuracy": "strict turn accuracy",
     "reference_turn_accuracy": "reference turn accuracy",
@@ -75,9 +76,10 @@ def render(workdir: pathlib.Path) -> str:
     differences = run["difference"]
     names = [split for split in SPLITS if split in next(iter(policies.values()))["splits"]]
     episodes = {
-        stage: read_episodes(directory / f"{stage}_episodes_{names[0]}.jsonl") for stage in policies
+        stage: read_episodes(directory / f"{stage}_episodes_{MAIN_SPLIT}.jsonl")
+        for stage in policies
     }
-    main = {stage: policy["splits"][names[0]] for stage, policy in policies.items()}
+    main = {stage: policy["splits"][MAIN_SPLIT] for stage, policy in policies.items()}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
         autoescape=True,
@@ -88,7 +90,7 @@ def render(workdir: pathlib.Path) -> str:
     return environment.get_template("report.html").render(
         title=f"Multi-step tool orchestration: {run['suite']}",
         subtitle=run["subtitle"],
-        cards=_cards(main, differences.get(names[0]), baselines, names[0]),
+        cards=_cards(main, differences.get(MAIN_SPLIT), baselines, MAIN_SPLIT),
         metrics=[{"name": name, "label": label} for name, label in METRIC_LABELS.items()],
         splits=[_split(name, policies, baselines, differences.get(name)) for name in names],
         curves=markupsafe.Markup(_curves(workdir)),
