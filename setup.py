@@ -21,6 +21,7 @@ BASE = [
     "orjson>=3.11",
     "tensorboardX>=2.6.4",
     "tensorflow-datasets>=4.9.10",
+    "importlib_resources",  # tensorflow-datasets needs it and does not say so
     "tokenizers>=0.22",
     "tqdm>=4.67",
     "zstandard>=0.23",

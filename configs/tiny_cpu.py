@@ -21,11 +21,19 @@ def get_config() -> ConfigDict:
 
     # What the policy sees of a response: a valid-JSON view within a budget.
     config.projection = ConfigDict()
-    config.projection.max_tokens = 96
-    config.projection.max_items = 3  # elements kept of a list; the rest is counted
+    config.projection.max_tokens = 80
+    config.projection.max_items = 2  # elements kept of a list; the rest is counted
     config.projection.max_value_chars = 64  # longer strings are cut or left out
 
+    # Traces: see tooltrain.synthesis.generate.Settings.
     config.synthesis = ConfigDict()
+    config.synthesis.max_calls = 4  # of a workflow
+    config.synthesis.min_support = 10  # recorded calls that a workflow was seen in
+    config.synthesis.queries_per_filling = 4  # wordings of one filled workflow, in training
+    config.synthesis.distractors = 2  # offered tools that no gold call uses
+    config.synthesis.held_out_workflows = 0.15  # share that only test_workflows plays
+    config.synthesis.validation_share = 0.1  # of the fillings
+    config.synthesis.test_share = 0.2  # of the fillings
 
     config.tokenizer = ConfigDict()
     config.tokenizer.vocab_size = 1536  # byte-level BPE trained on the training traces

@@ -1,4 +1,8 @@
-"""Traces as JSON, one object a trace, and back."""
+"""Traces as JSON, one object a trace, and back.
+
+Responses are left out unless asked for: they are the cache's, found by the call, and
+stand there once instead of once a query (25 kB a trace on booking).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from typing import Any
 from tooltrain.types import Binding, GoldCall, Trace
 
 
-def trace_to_json(trace: Trace) -> dict[str, Any]:
-    return {
+def trace_to_json(trace: Trace, *, responses: bool = False) -> dict[str, Any]:
+    record = {
         "id": trace.id,
         "suite": trace.suite,
         "workflow": trace.workflow,
@@ -31,8 +35,8 @@ def trace_to_json(trace: Trace) -> dict[str, Any]:
             }
             for call in trace.calls
         ],
-        "responses": list(trace.responses),
     }
+    return record | {"responses": list(trace.responses)} if responses else record
 
 
 def trace_from_json(record: dict[str, Any]) -> Trace:
@@ -56,5 +60,5 @@ def trace_from_json(record: dict[str, Any]) -> Trace:
         record["query"],
         tuple(record["tools"]),
         calls,
-        tuple(record["responses"]),
+        tuple(record.get("responses", ())),
     )

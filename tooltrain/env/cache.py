@@ -161,15 +161,7 @@ class Cache:
         return self._db.execute("SELECT count(*) FROM entries").fetchone()[0]
 
     def samples(self) -> Iterator[Sample]:
-        rows = self._db.execute(
-            "SELECT id, position, domain, query, ambiguous, calls FROM samples ORDER BY position"
-        )
-        for id_, position, domain, query, ambiguous, blob in rows:
-            calls = tuple(
-                SampleCall(c["name"], c["arguments"], c["response"], tuple(map(tuple, c["refs"])))
-                for c in self._load(blob)
-            )
-            yield Sample(id_, position, domain, query, calls, bool(ambiguous))
+        return _read_samples(self._db)
 
     def edges(self) -> tuple[Edge, ...]:
         rows = self._db.execute("SELECT source, path, target, argument, count FROM edges")
@@ -177,6 +169,19 @@ class Cache:
 
     def _load(self, blob: bytes) -> Json:
         return orjson.loads(self._decompress(blob))
+
+
+def _read_samples(db: sqlite3.Connection) -> Iterator[Sample]:
+    decompress = zstandard.ZstdDecompressor().decompress
+    rows = db.execute(
+        "SELECT id, position, domain, query, ambiguous, calls FROM samples ORDER BY position"
+    )
+    for id_, position, domain, query, ambiguous, blob in rows:
+        calls = tuple(
+            SampleCall(c["name"], c["arguments"], c["response"], tuple(map(tuple, c["refs"])))
+            for c in orjson.loads(decompress(blob))
+        )
+        yield Sample(id_, position, domain, query, calls, bool(ambiguous))
 
 
 class CacheWriter:
@@ -248,6 +253,10 @@ class CacheWriter:
                 self._compress(_dump(calls)),
             ),
         )
+
+    def samples(self) -> Iterator[Sample]:
+        """The samples added so far, as `Cache.samples` will give them."""
+        return _read_samples(self._db)
 
     def add_edges(self, edges: Sequence[Edge]) -> None:
         """Tool-graph edges; the projection keeps the fields that they read."""

@@ -69,10 +69,6 @@ class Environment:
             return self._view(call.name, self.tools[call.name].canonical(call.arguments))
         return json.dumps(observation.content, ensure_ascii=False)
 
-    def view(self, tool: str, response: Json) -> str:
-        """The projection of any response of `tool`, recorded or not."""
-        return self.projection(tool, response)
-
     def _view_of_request(self, tool: str, key: str) -> str:
         return self.projection(tool, self.cache.lookup(tool, key)[1])
 

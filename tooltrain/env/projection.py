@@ -63,59 +63,48 @@ class Projection:
         keep = self.keep.get(tool, frozenset())
         for items in range(self.max_items, 0, -1):
             costs = self._costs(response, items)
-            chosen = self._choose(costs, keep)
-            if items == 1 or keep.isdisjoint(costs) or keep & costs.keys() <= chosen:
+            ranked = sorted(costs, key=lambda path: _rank(path, keep))
+            chosen = _affordable(ranked, costs, self.max_tokens)
+            while True:  # the costs are estimates, the view is what counts
+                view = self._view(response, (), _prefixes(chosen), items)
+                text = json.dumps(view, ensure_ascii=False)
+                if not chosen or self.count_tokens(text) <= self.max_tokens:
+                    break
+                chosen.pop()
+            if keep & costs.keys() <= set(chosen):
                 break
-        ranked = sorted(chosen, key=lambda path: _rank(path, keep, costs))
-        while True:  # the costs are estimates, the view is what counts
-            text = json.dumps(
-                self._view(response, (), set(ranked), items), ensure_ascii=False
-            )
-            if not ranked or self.count_tokens(text) <= self.max_tokens:
-                return text
-            ranked.pop()
+        return text
 
     def _costs(self, response: Json, items: int) -> dict[Path, int]:
         """Tokens that showing each leaf path takes, in order of appearance."""
         costs: dict[Path, int] = {}
         for path, value in _leaves(response, (), items):
-            text = f'"{path[-1] if path else ""}": {self._leaf_text(value)}, '
+            text = f'"{path[-1] if path else ""}": {json.dumps(self._leaf(value))}, '
             costs[path] = costs.get(path, 0) + self.count_tokens(text)
         return costs
-
-    def _choose(self, costs: Mapping[Path, int], keep: frozenset[Path]) -> set[Path]:
-        chosen, left = set(), self.max_tokens
-        for path in sorted(costs, key=lambda path: _rank(path, keep, costs)):
-            if costs[path] <= left:
-                chosen.add(path)
-                left -= costs[path]
-        return chosen
-
-    def _leaf_text(self, value: Json) -> str:
-        return json.dumps(self._leaf(value), ensure_ascii=False)
 
     def _leaf(self, value: Json) -> Json:
         if isinstance(value, str) and len(value) > self.max_value_chars:
             return f"<{len(value)} characters>"
         return value
 
-    def _view(self, value: Json, path: Path, chosen: set[Path], items: int) -> Json:
+    def _view(self, value: Json, path: Path, on_way: set[Path], items: int) -> Json:
         if isinstance(value, dict):
-            shown = {}
-            for name, child in value.items():
-                if _any_under((*path, name), chosen):
-                    shown[name] = self._view(child, (*path, name), chosen, items)
-            return shown
+            return {
+                name: self._view(child, (*path, name), on_way, items)
+                for name, child in value.items()
+                if (*path, name) in on_way
+            }
         if isinstance(value, list):
             below = (*path, "[]")
-            shown = [self._view(child, below, chosen, items) for child in value[:items]]
+            shown = [self._view(child, below, on_way, items) for child in value[:items]]
             if len(value) > items:
                 shown.append(f"+{len(value) - items} more")
             return shown
         return self._leaf(value)
 
 
-def _rank(path: Path, keep: frozenset[Path], costs: Mapping[Path, int]) -> tuple[int, int]:
+def _rank(path: Path, keep: frozenset[Path]) -> tuple[int, int]:
     """Kept paths first, then names beside or above a kept one, then by depth."""
     if path in keep:
         return (0, 0)
@@ -124,8 +113,18 @@ def _rank(path: Path, keep: frozenset[Path], costs: Mapping[Path, int]) -> tuple
     return (2, len(path))
 
 
-def _any_under(path: Path, chosen: set[Path]) -> bool:
-    return any(leaf[: len(path)] == path for leaf in chosen)
+def _affordable(ranked: list[Path], costs: Mapping[Path, int], budget: int) -> list[Path]:
+    """Paths taken in order of rank, each if it still fits."""
+    chosen = []
+    for path in ranked:
+        if costs[path] <= budget:
+            chosen.append(path)
+            budget -= costs[path]
+    return chosen
+
+
+def _prefixes(paths: list[Path]) -> set[Path]:
+    return {path[:end] for path in paths for end in range(len(path) + 1)}
 
 
 def _leaves(value: Json, path: Path, items: int) -> Iterator[tuple[Path, Json]]:

@@ -29,9 +29,7 @@ def underivable(trace: Trace, views: Sequence[str], tools: Mapping[str, Tool]) -
 
     views: the projection of each gold call's response, as text.
     """
-    shown = [
-        {value_text(v) for _, v in leaf_values(json.loads(view))} - {None} for view in views
-    ]
+    shown = [{value_text(v) for _, v in leaf_values(json.loads(view))} - {None} for view in views]
     reasons = []
     for call in trace.calls:
         bindings = {binding.argument: binding for binding in call.bindings}

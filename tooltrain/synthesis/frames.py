@@ -3,7 +3,9 @@
 `ask`: clauses that ask for the tool's result; `noun`: how its result is named when a
 later call is made about it; `{argument}` stands for a stated value or, where the argument
 is bound, for the noun of the call that it comes from; `{pick}` for how an element of a
-list is chosen. `optional`: words for arguments that a call may leave out.
+list is chosen. `noun_of`: the noun where the later call takes this field (by its last
+name), so that two ways to the same tool read differently. `optional`: words for
+arguments that a call may leave out.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ class Frame:
     ask: tuple[str, ...]
     noun: tuple[str, ...] = ()
     optional: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    noun_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 # Words for enumerated values, where the value itself is not a phrase.
@@ -59,16 +62,28 @@ _PLACE = ("{query}{pick}",)
 
 FRAMES: Mapping[str, Frame] = {
     "Search_Flight_Location": Frame(
-        ("look up the airports of {query}", "which airports does {query} have"), _PLACE
+        ("look up the airports of {query}", "which airports does {query} have"),
+        _PLACE,
+        noun_of={"name": "the airport of {query}{pick}"},
     ),
     "Search_Hotel_Destination": Frame(
-        ("look up {query} as a place to stay", "is {query} a hotel destination"), _PLACE
+        ("look up {query} as a place to stay", "is {query} a hotel destination"),
+        _PLACE,
+        noun_of={
+            "latitude": "the hotel area {query}{pick}",
+            "longitude": "the hotel area {query}{pick}",
+        },
     ),
     "Search_Car_Location": Frame(
         ("find where cars are rented at {query}", "which car rental places are at {query}"), _PLACE
     ),
     "Taxi_Search_Location": Frame(
-        ("find taxi stops at {query}", "where can a taxi stop at {query}"), _PLACE
+        ("find taxi stops at {query}", "where can a taxi stop at {query}"),
+        _PLACE,
+        noun_of={
+            "latitude": "the taxi stop {query}{pick}",
+            "longitude": "the taxi stop {query}{pick}",
+        },
     ),
     "Search_Attraction_Location": Frame(
         ("what is there to visit in {query}", "look up sights of {query}"), _PLACE

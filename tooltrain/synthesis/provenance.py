@@ -14,7 +14,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
-from tooltrain.env.cache import Edge, Sample, SampleCall
+from tooltrain.env.cache import Edge, Sample
 from tooltrain.env.projection import Path, generic, leaf_values
 from tooltrain.env.schema import number_text
 from tooltrain.types import Json
@@ -127,6 +127,3 @@ def ancestors(call: int, links: Sequence[Link]) -> frozenset[int]:
                 needed.add(link.source)
                 frontier.append(link.source)
     return frozenset(needed)
-
-
-__all__ = ["Link", "SampleCall", "ancestors", "candidates", "is_specific", "mine", "value_text"]

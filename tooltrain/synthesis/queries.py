@@ -18,7 +18,9 @@ from tooltrain.synthesis.statements import forms, is_name
 from tooltrain.types import GoldCall, Json
 
 _FIELD = re.compile(r"\{(\w+)\}")
-_OPENERS = ("", "Please ", "Could you ", "Hi! ", "I am planning a trip: ", "Help me: ")
+_ORDERS = ("", "Please ", "Could you ", "Hi, please ", "Help me: ")
+_QUESTIONS = ("", "Hi! ", "Hello, ", "I am planning a trip: ")  # and wishes
+_QUESTION = re.compile(r"(I|which|what|how|are|is|on|when|where|in)\b")
 _JOINS = (". Then ", ". Also, ", "; and ")
 
 
@@ -37,7 +39,7 @@ def write_query(calls: Sequence[GoldCall], rng: random.Random) -> str:
     text = clauses[0]
     for clause in clauses[1:]:
         text += rng.choice(_JOINS) + clause
-    opener = rng.choice(_OPENERS)
+    opener = rng.choice(_QUESTIONS if _QUESTION.match(text) else _ORDERS)
     text = opener + text if opener else text[0].upper() + text[1:]
     return text + rng.choice((".", "?", "", " please."))
 
@@ -89,9 +91,10 @@ def _noun(calls: Sequence[GoldCall], user: int, source: int, rng: random.Random)
     frame = _frame(calls[source])
     if not frame.noun:
         raise NoFrame(f"no noun for {calls[source].name}")
-    selector = next(b.selector for b in calls[user].bindings if b.source == source)
-    template = rng.choice(frame.noun)
-    pick = _pick(selector, template.startswith("{pick}"))
+    binding = next(b for b in calls[user].bindings if b.source == source)
+    field = next((step for step in reversed(binding.path) if isinstance(step, str)), "")
+    template = frame.noun_of.get(field) or rng.choice(frame.noun)
+    pick = _pick(binding.selector, template.startswith("{pick}"))
     return _fill(calls, source, template, frame, rng, pick)
 
 

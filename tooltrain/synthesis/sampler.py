@@ -11,10 +11,14 @@ import dataclasses
 from collections.abc import Iterator
 
 from tooltrain.env.cache import Cache
-from tooltrain.env.projection import Path, generic, leaf_values
+from tooltrain.env.projection import Path
 from tooltrain.synthesis.provenance import value_text
 from tooltrain.synthesis.workflow import SlotEdge, Workflow
 from tooltrain.types import Json
+
+# Distinct values of an argument per recorded value, below which it is a category. On
+# booking: search_type 0.03, sort_option_id 0.13, the next (fromId) 0.25.
+_CATEGORY_SHARE = 0.15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Recorded:
         self.tools = cache.tools()
         self._cache = cache
         self._entries: dict[str, tuple[Entry, ...]] = {}
+        self._identifies: dict[tuple[str, str], bool] = {}
         self._producers: dict[tuple[str, Path], dict[str, tuple[int, ...]]] = {}
 
     def entries(self, tool: str) -> tuple[Entry, ...]:
@@ -46,6 +51,14 @@ class Recorded:
                 if not schema.validate(arguments)
             )
         return self._entries[tool]
+
+    def identifies(self, tool: str, argument: str) -> bool:
+        """False for an argument whose values repeat like a category's (`search_type`)."""
+        if (tool, argument) not in self._identifies:
+            texts = [value_text(e.arguments.get(argument)) for e in self.entries(tool)]
+            given = [text for text in texts if text is not None]
+            self._identifies[tool, argument] = len(set(given)) > _CATEGORY_SHARE * len(given)
+        return self._identifies[tool, argument]
 
     def producers(self, tool: str, path: Path) -> dict[str, tuple[int, ...]]:
         """value text -> indices of the entries of `tool` with that value at `path`."""
@@ -65,8 +78,22 @@ def produced(response: Json, path: Path) -> list[str]:
 
 def produced_at(response: Json, path: Path) -> list[tuple[tuple[str | int, ...], str]]:
     """(path with list positions, text) of the values at a generic path, in order."""
-    found = [(at, value_text(value)) for at, value in leaf_values(response) if generic(at) == path]
-    return [(at, text) for at, text in found if text is not None]
+    found: list[tuple[tuple[str | int, ...], Json]] = [((), response)]
+    for step in path:
+        if step == "[]":
+            found = [
+                ((*at, i), item)
+                for at, value in found
+                if isinstance(value, list)
+                for i, item in enumerate(value)
+            ]
+        else:
+            found = [
+                ((*at, step), value[step])
+                for at, value in found
+                if isinstance(value, dict) and step in value
+            ]
+    return [(at, text) for at, value in found if (text := value_text(value)) is not None]
 
 
 def fillings(workflow: Workflow, recorded: Recorded) -> Iterator[tuple[int, ...]]:

@@ -1,8 +1,8 @@
 """Workflows: DAGs of tool slots whose edges say which response field feeds which argument.
 
-    Search_Flight_Location ──[].id──▶ fromId ┐
-                                             Search_Flights
-    Search_Flight_Location ──[].id──▶ toId ──┘
+Search_Flight_Location ──[].id──▶ fromId ┐
+                                         Search_Flights
+Search_Flight_Location ──[].id──▶ toId ──┘
 """
 
 from __future__ import annotations
@@ -94,7 +94,11 @@ def _levels(slots: Sequence[str], edges: Sequence[SlotEdge]) -> list[int]:
 
 
 def mined(
-    samples: Iterable[Sample], links: Iterable[Sequence[Link]], *, max_calls: int, min_calls: int = 2
+    samples: Iterable[Sample],
+    links: Iterable[Sequence[Link]],
+    *,
+    max_calls: int,
+    min_calls: int = 2,
 ) -> collections.Counter[Workflow]:
     """Workflows of `min_calls` to `max_calls` calls and in how many calls each was seen.
 
