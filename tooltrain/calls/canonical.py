@@ -40,6 +40,19 @@ def json_type(value: Json) -> int:
     return kind
 
 
+def argument_type(value: Json) -> int:
+    """What encoded arrays hold: `code >> 1` is the JSON type. The last bit marks what the
+    released reward compares in its own way: floats (7.0 is not 7 there), objects with
+    members and arrays that begin with an object."""
+    kind = type(value)
+    odd = (
+        kind is float
+        or (kind is dict and len(value) > 0)
+        or (kind is list and len(value) > 0 and type(value[0]) is dict)
+    )
+    return 2 * json_type(value) + odd
+
+
 def canonical(value: Json) -> str:
     """The text that equal values share and others do not.
 
@@ -84,8 +97,8 @@ def value_hash64(value: Json) -> int:
     kind = type(value)
     if kind is str:
         return _string_hash64(value) if len(value) <= _MEMO_CHARS else hash64(canonical(value))
-    if kind is float:
-        return _float_hash64(value)
+    if kind is float or (kind is int and -(2**53) <= value <= 2**53):
+        return _float_hash64(float(value))
     return hash64(canonical(value))
 
 

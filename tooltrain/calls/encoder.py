@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tooltrain.calls.canonical import json_type, name_hash64, value_hash64
+from tooltrain.calls.canonical import argument_type, name_hash64, value_hash64
 from tooltrain.types import Call, CallRecord, EncodedCalls, EncodedGold, GoldCall
 
 
@@ -109,7 +109,7 @@ class _Arguments:
         self.names.append(name_hash64(name))
         self.counts.append(len(arguments))
         for key, value in arguments.items():
-            self.types.append(json_type(value))
+            self.types.append(argument_type(value))
             self.argument_names.append(name_hash64(key))
             self.values.append(value_hash64(value))
 

@@ -42,17 +42,19 @@ def ratio(numerator: Array, denominator: Array) -> Float[Array, "..."]:
 def compare(calls: EncodedCalls, gold: EncodedGold) -> Pairs:
     """The Pairs of one trajectory with its gold."""
     same_name = (
-        _same(calls.name[:, None], gold.name[None, :])
+        same_hash(calls.name[:, None], gold.name[None, :])
         & (calls.mask & calls.well_formed)[:, None]
         & gold.mask[None, :]
     )
     # [C, S, gold A, call A]: 0 other name, 1 same name, 2 and same type, 3 and same value
     both = calls.argument_mask[:, None, None, :] & gold.argument_mask[None, :, :, None]
-    shared = both & _same(
+    shared = both & same_hash(
         calls.argument_name[:, None, None, :], gold.argument_name[None, :, :, None]
     )
-    typed = calls.argument_type[:, None, None, :] == gold.argument_type[None, :, :, None]
-    equal = _same(calls.argument_value[:, None, None, :], gold.argument_value[None, :, :, None])
+    # The last bit is not part of the JSON type (calls/canonical.argument_type).
+    types, wanted = calls.argument_type >> 1, gold.argument_type >> 1
+    typed = types[:, None, None, :] == wanted[None, :, :, None]
+    equal = same_hash(calls.argument_value[:, None, None, :], gold.argument_value[None, :, :, None])
     grade = jnp.max(jnp.where(shared, jnp.where(typed, jnp.where(equal, 3, 2), 1), 0), axis=-1)
 
     num_shared = jnp.sum(grade > 0, axis=-1, dtype=jnp.int32)
@@ -77,5 +79,6 @@ def compare(calls: EncodedCalls, gold: EncodedGold) -> Pairs:
     )
 
 
-def _same(a: Int[Array, "... 2"], b: Int[Array, "... 2"]) -> Bool[Array, "..."]:
+def same_hash(a: Int[Array, "... 2"], b: Int[Array, "... 2"]) -> Bool[Array, "..."]:
+    """Both 32-bit halves of the 64-bit hashes agree."""
     return (a[..., 0] == b[..., 0]) & (a[..., 1] == b[..., 1])
