@@ -76,7 +76,10 @@ def get_config() -> ConfigDict:
     config.sft.warmup_steps = 40
     config.sft.decay = "linear"  # after warmup: "cosine", "linear", "constant"
     config.sft.final_lr_fraction = 0.1  # learning rate at the end / peak
-    config.sft.copy_fraction = 0.15  # share of rows from the synthetic copy task
+    config.sft.copy_warmup_examples = 6_000  # at the start, of the synthetic copy task alone
+    config.sft.copy_fraction = 0.15  # its share of the examples after that
+    config.sft.augment_fraction = 0.6  # share of traces whose values are replaced consistently
+    config.sft.context_loss_weight = 0.1  # of tokens that the policy does not write
     config.sft.log_every_steps = 10
     config.sft.checkpoint_every_steps = 200
     config.sft.eval_every_steps = 100  # held-out loss and token accuracy

@@ -12,7 +12,9 @@ A step's random numbers are made from (seed, step), so the seed is all the RNG s
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import logging
 import pathlib
 from collections.abc import Collection, Iterator, Mapping
 
@@ -34,6 +36,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: pathlib.Path, *, keep: int = 2):
+        logging.getLogger("absl").setLevel(logging.WARNING)  # 30 lines a save otherwise
         self._checkpointer = ocp.training.Checkpointer(
             (directory / CHECKPOINTS).absolute(),
             preservation_policy=ocp.training.preservation_policies.LatestN(keep),
@@ -127,6 +130,15 @@ def recorded_config(
     that the stage does not read, and what its data were (a path may change, they may not)."""
     read = {name: value for name, value in config.to_dict().items() if name not in unread}
     return {"config": read, "data": dict(data)}
+
+
+def traces_digest(traces_dir: pathlib.Path) -> str:
+    """SHA-256 of a trace dataset and its tokenizer: the same digest, the same batches."""
+    digest = hashlib.sha256()
+    files = [traces_dir / "tokenizer.json", *sorted(traces_dir.rglob("*.array_record*"))]
+    for path in files:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def claim_directory(directory: pathlib.Path, config: Mapping[str, Json]) -> None:

@@ -39,6 +39,7 @@ from tooltrain.train.checkpoint import (
     claim_directory,
     load_params,
     recorded_config,
+    traces_digest,
     truncate_lines,
 )
 from tooltrain.train.metrics import MetricsWriter
@@ -146,7 +147,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     first_params, init_step = load_params(init_from, abstract.params)
     data = {
         "cache": environment.cache.digest,
-        "traces": len(traces),
+        "traces": traces_digest(traces_dir),
         "init_step": init_step,
         "init_config": json.loads((init_from / CONFIG).read_text()),
     }
@@ -189,11 +190,10 @@ def train(config: ConfigDict, workdir: str) -> None:
                 clock = _Clock()
 
                 # --- rollout --------------------------------------------------------
-                indices = [int(i) for i in next(prompt_indices)]
-                batch_traces = [traces[i] for i in indices]
+                batch_traces = [traces[int(i)] for i in next(prompt_indices)]
+                # Numbered within the step: an epoch's last trace may be the next one's first.
                 prompts = [
-                    _prompt(i, trace, template, environment)
-                    for i, trace in zip(indices, batch_traces, strict=True)
+                    _prompt(i, trace, template, environment) for i, trace in enumerate(batch_traces)
                 ]
                 played = play(
                     state.params,
@@ -205,7 +205,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 clock.lap("rollout_seconds")
 
                 # --- reward and advantages ------------------------------------------
-                groups = np.repeat(np.arange(len(indices)), grpo.generations)
+                groups = np.repeat(np.arange(len(batch_traces)), grpo.generations)
                 rewards, terms = jax.device_get(
                     reward.score_batch(
                         reward_fn,
@@ -323,8 +323,8 @@ def rollout_metrics(
 ) -> dict[str, float]:
     """What a step's rollouts were like: means over episodes, unless the name says otherwise.
 
-    end/<reason>: share of episodes; call/<kind>: share of calls; zero_variance_groups: share
-    of groups that teach nothing.
+    end/<reason>: share of episodes; call/<kind>: share of calls; nonzero_variance_share: of
+    groups, those that teach something.
     """
     scored = [
         episode_metrics(trace, rollout.records, rollout.end)
@@ -339,7 +339,7 @@ def rollout_metrics(
         **{f"reward/{k}": float(np.mean(v)) for k, v in terms.items() if np.ndim(v) == 1},
         "strict_turn_accuracy": float(np.mean([m.strict_turn_accuracy for m in scored])),
         "success": float(np.mean([m.success for m in scored])),
-        "zero_variance_groups": float(np.mean(no_variance)),
+        "nonzero_variance_share": float(1 - np.mean(no_variance)),
         "episode_tokens": float(np.mean([len(r.tokens) for r in played])),
         "sampled_tokens": float(np.mean([r.completion_mask.sum() for r in played])),
         "turns": float(np.mean([r.num_turns for r in played])),

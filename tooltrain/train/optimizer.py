@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
-from optax.contrib import MuonDimensionNumbers, muon
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from tooltrain.errors import UserError
 from tooltrain.sharding import path_name
@@ -68,7 +68,7 @@ def make_optimizer(
     """Clip by global norm (0: off), then the named optimizer. Make it once, outside jit.
 
     adamw  arXiv 1711.05101; weight decay on matrices only, times the learning rate
-    muon   optax.contrib.muon (Jordan 2024) on matrices, at muon_learning_rate_ratio times
+    muon   Jordan 2024 (optax.contrib) on matrices, at muon_learning_rate_ratio times
            the schedule, whose value the AdamW on the rest gets. A 0.73M-parameter policy
            was seen to learn best with 0.015 and 0.003: hence 5.
 
@@ -77,14 +77,15 @@ def make_optimizer(
     if name == "adamw":
         update = optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=is_matrix)
     elif name == "muon":
-        update = muon(
-            lambda step: muon_learning_rate_ratio * schedule(step),
-            weight_decay=weight_decay,
-            adam_b1=b1,
-            adam_b2=b2,
-            adam_learning_rate=schedule,
-            muon_weight_dimension_numbers=_muon_dimensions,
+        # Not optax.contrib.muon itself: its AdamW is NAdamW, and on every 2-d parameter.
+        matrices = optax.chain(
+            scale_by_muon(weight_dimension_numbers=_muon_dimensions),
+            optax.stateless(_scale_to_shape),
+            optax.add_decayed_weights(weight_decay),
+            optax.scale_by_learning_rate(lambda step: muon_learning_rate_ratio * schedule(step)),
         )
+        rest = optax.adamw(schedule, b1=b1, b2=b2, weight_decay=0.0)
+        update = optax.partition({True: matrices, False: rest}, is_matrix)
     else:
         raise UserError(f"the optimizer is {name!r}; allowed: {', '.join(OPTIMIZERS)}")
     if not clip_norm:
@@ -100,5 +101,10 @@ def is_matrix(params: Any) -> Any:
 
 
 def _muon_dimensions(params: Any) -> Any:
-    stacked = MuonDimensionNumbers(reduction_axis=1, output_axis=2)
-    return jax.tree.map(lambda matrix: stacked if matrix else None, is_matrix(params))
+    return jax.tree.map(lambda _: MuonDimensionNumbers(reduction_axis=1, output_axis=2), params)
+
+
+def _scale_to_shape(updates: Any, params: Any = None) -> Any:
+    """Times sqrt(max(1, out / in)), so that one learning rate fits every shape (Jordan 2024)."""
+    del params
+    return jax.tree.map(lambda m: m * max(1.0, m.shape[-1] / m.shape[-2]) ** 0.5, updates)

@@ -18,7 +18,7 @@ from tooltrain.data.tokenizer import Tokenizer
 from tooltrain.env.environment import open_environment
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import Transformer, init_params
-from tooltrain.train.checkpoint import Checkpoints, claim_directory, recorded_config
+from tooltrain.train.checkpoint import Checkpoints, claim_directory, recorded_config, traces_digest
 from tooltrain.train.metrics import MetricsWriter
 from tooltrain.train.optimizer import make_optimizer, make_schedule
 from tooltrain.train.state import (
@@ -61,6 +61,9 @@ def train(config: ConfigDict, workdir: str) -> None:
             **shape,
             seed=config.seed,
             copy_fraction=sft.copy_fraction,
+            copy_warmup_examples=sft.copy_warmup_examples,
+            augment_fraction=sft.augment_fraction,
+            context_loss_weight=sft.context_loss_weight,
         )
     )
     held_out = list(
@@ -100,7 +103,9 @@ def train(config: ConfigDict, workdir: str) -> None:
     # --- checkpoint -----------------------------------------------------------------
     claim_directory(
         directory,
-        recorded_config(config, UNREAD, {"cache": environment.cache.digest, "traces": len(traces)}),
+        recorded_config(
+            config, UNREAD, {"cache": environment.cache.digest, "traces": traces_digest(traces_dir)}
+        ),
     )
     with jax.set_mesh(mesh), Checkpoints(directory) as checkpoints:
         first_step = checkpoints.latest_step or 0
