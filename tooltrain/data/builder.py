@@ -19,7 +19,6 @@ class ToolTraces(tfds.core.GeneratorBasedBuilder):
     """Synthesized traces, one JSON text an example, with what one selects by beside it."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}
 
     def __init__(self, *, data_dir: str, splits: Mapping[str, Sequence[Trace]], description: str):
         self._traces = splits

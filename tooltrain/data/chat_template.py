@@ -47,7 +47,7 @@ class ChatTemplate:
         return self.tokenizer.pad_id
 
     def prompt_text(self, query: str, tools: Sequence[Tool]) -> str:
-        listed = "\n".join(self._tool_text(tool) for tool in tools)
+        listed = "\n".join(tool_text(tool, full_schemas=self.full_schemas) for tool in tools)
         return (
             f"{START}system\n<tools>\n{listed}\n</tools>{END}\n"
             f"{START}user\n{query}{END}\n{_OPEN_ASSISTANT}"
@@ -94,16 +94,18 @@ class ChatTemplate:
     def text(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids)
 
-    def _tool_text(self, tool: Tool) -> str:
-        if self.full_schemas:
-            function = {
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": dict(tool.parameters),
-            }
-            return json.dumps({"type": "function", "function": function}, ensure_ascii=False)
-        names = [name if name in tool.required else f"{name}?" for name in tool.properties]
-        return f"{tool.name}({', '.join(names)})"
+
+def tool_text(tool: Tool, *, full_schemas: bool = False) -> str:
+    """A tool as the prompt lists it."""
+    if full_schemas:
+        function = {
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": dict(tool.parameters),
+        }
+        return json.dumps({"type": "function", "function": function}, ensure_ascii=False)
+    names = [name if name in tool.required else f"{name}?" for name in tool.properties]
+    return f"{tool.name}({', '.join(names)})"
 
 
 def call_text(call: Call) -> str:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from tooltrain.data.chat_template import call_text
+from tooltrain.data.chat_template import CLOSING, call_text, tool_text
 from tooltrain.data.pipeline import gold_views
+from tooltrain.data.tokenizer import SPECIAL
 from tooltrain.env.environment import Environment
 from tooltrain.types import Call, Trace
 
+_SPECIAL = re.compile("|".join(map(re.escape, SPECIAL)))
+
 
 def corpus(traces: Sequence[Trace], environment: Environment) -> list[str]:
-    """Queries, tool signatures, calls and views; each different text once, in order.
+    """Queries, tools offered, calls and views; each different text once, in order.
 
-    Once: ids follow the language, not how often a look-up was asked again.
+    Once: ids follow the language, not how often a look-up was asked again. The special
+    tokens are not among the texts: they are ids already.
     """
     texts: dict[str, None] = {}
     for trace in traces:
-        texts[trace.query] = None
+        listed = [tool_text(environment.tools[name]) for name in trace.tools]
+        texts["\n".join(["system", *listed])] = None
+        texts[f"user\n{trace.query}\nassistant\n{CLOSING}"] = None
         for gold, view in zip(trace.calls, gold_views(trace, environment), strict=True):
             texts[call_text(Call(gold.name, gold.arguments))] = None
             texts[view] = None
-    for tool in environment.tools.values():
-        texts[f"{tool.name}({', '.join(tool.properties)})"] = None
-    return list(texts)
+    return [_SPECIAL.sub("", text) for text in texts]

@@ -6,6 +6,7 @@ a few integers, and a resumed run sees the bytes that an uninterrupted one does.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -75,10 +76,8 @@ def sft_batches(
             trace = traces[int(position)]
             views = gold_views(trace, environment)
             if rng.random() < augment_fraction:
-                try:
+                with contextlib.suppress(NoFrame):  # no words for a new value: as recorded
                     trace, views = augment(trace, views, rng)
-                except NoFrame:
-                    pass  # a new value has no words: the trace stays as recorded
             tokens, mask = gold_episode(trace, views, template, environment)
         weight = np.where(mask, 1.0, context_loss_weight).astype(np.float32)
         weight[0] = 0.0

@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
@@ -85,11 +86,13 @@ def _dump(value: Json) -> bytes:
 
 
 class Cache:
-    """A recorded world, read-only. Open with `Cache.open`."""
+    """A recorded world, read-only. Open with `Cache.open`. `lookup` may be called from
+    any thread."""
 
     def __init__(self, connection: sqlite3.Connection, path: pathlib.Path):
         self._db = connection
         self._decompress = zstandard.ZstdDecompressor().decompress
+        self._lock = threading.Lock()  # neither of the two may run in two threads at once
         self.path = path
 
     @classmethod
@@ -144,10 +147,12 @@ class Cache:
 
     def lookup(self, tool: str, key: str) -> tuple[bool, Json]:
         """(recorded?, response) of a request by its canonical key."""
-        row = self._db.execute(
-            "SELECT response FROM entries WHERE tool = ? AND key = ?", (tool, key)
-        ).fetchone()
-        return (False, None) if row is None else (True, self._load(row[0]))
+        with self._lock:
+            row = self._db.execute(
+                "SELECT response FROM entries WHERE tool = ? AND key = ?", (tool, key)
+            ).fetchone()
+            text = None if row is None else self._decompress(row[0])
+        return (False, None) if text is None else (True, orjson.loads(text))
 
     def entries(self, tool: str) -> Iterator[tuple[dict[str, Json], Json]]:
         """(arguments, response) of every recorded call of a tool, in key order."""
@@ -155,7 +160,7 @@ class Cache:
             "SELECT arguments, response FROM entries WHERE tool = ? ORDER BY key", (tool,)
         )
         for arguments, blob in rows:
-            yield orjson.loads(arguments), self._load(blob)
+            yield orjson.loads(arguments), orjson.loads(self._decompress(blob))
 
     def __len__(self) -> int:
         return self._db.execute("SELECT count(*) FROM entries").fetchone()[0]
@@ -166,9 +171,6 @@ class Cache:
     def edges(self) -> tuple[Edge, ...]:
         rows = self._db.execute("SELECT source, path, target, argument, count FROM edges")
         return tuple(sorted(Edge(s, tuple(json.loads(p)), t, a, c) for s, p, t, a, c in rows))
-
-    def _load(self, blob: bytes) -> Json:
-        return orjson.loads(self._decompress(blob))
 
 
 def _read_samples(db: sqlite3.Connection) -> Iterator[Sample]:

@@ -18,7 +18,7 @@ from collections.abc import Collection
 from tooltrain.env.cache import Cache
 from tooltrain.env.projection import Projection
 from tooltrain.env.schema import Tool
-from tooltrain.types import Call, Json, MalformedCall, Observation, ObservationKind
+from tooltrain.types import Call, MalformedCall, Observation, ObservationKind
 
 _MAX_TOOLS_LISTED = 8
 _SHOWN_RESPONSES_KEPT = 16_384

