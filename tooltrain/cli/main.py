@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from tooltrain.errors import UserError
@@ -47,7 +47,7 @@ def run(command: Callable[[ConfigDict, str], None]) -> None:
 
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
     except (KeyError, AttributeError) as error:  # --config.field where there is no such field
         paths = [arg.partition("=")[0] for arg in argv if arg.startswith("--config.")]
         given = next((path for path in paths if path.rpartition(".")[2] in str(error)), paths[0])
@@ -57,6 +57,10 @@ def _parse_flags(argv: list[str]) -> list[str]:
         )
     except (flags.Error, TypeError, ValueError) as error:
         _fail(_one_line(error))
+    # absl.app would make it INFO, at which Orbax tells each save in 20 lines.
+    if flags.FLAGS["verbosity"].using_default_value:
+        flags.FLAGS.verbosity = logging.WARNING
+    return rest
 
 
 def _one_line(error: Exception) -> str:
