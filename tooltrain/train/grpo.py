@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import functools
 import json
 import pathlib
@@ -22,10 +21,7 @@ from tooltrain.data.pipeline import prompt_batches
 from tooltrain.data.tokenizer import Tokenizer
 from tooltrain.env.environment import Environment, open_environment
 from tooltrain.errors import UserError
-from tooltrain.eval.episodes import episode_to_json
-from tooltrain.eval.evaluate import ScoredEpisode, score
-from tooltrain.eval.metrics import episode_metrics
-from tooltrain.eval.taxonomy import first_failure
+from tooltrain.eval.evaluate import score
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import Transformer, init_params
 from tooltrain.rewards import reference, reward
@@ -45,6 +41,7 @@ from tooltrain.train.checkpoint import (
 from tooltrain.train.metrics import MetricsWriter
 from tooltrain.train.optimizer import make_optimizer, make_schedule
 from tooltrain.train.rollout_batch import bucket_length, bucket_rows, pad_rollouts
+from tooltrain.train.rollout_metrics import episode_line, rollout_metrics
 from tooltrain.train.state import (
     abstract_state,
     make_grpo_step,
@@ -52,7 +49,7 @@ from tooltrain.train.state import (
     state_of_params,
     state_shardings,
 )
-from tooltrain.types import EndReason, ObservationKind, Rollout, Trace
+from tooltrain.types import Trace
 
 # Sections of the config that this stage does not read, or that do not change its numbers.
 UNREAD = ("sft", "eval", "init_from", "mesh", "cache", "traces", "synthesis")
@@ -108,6 +105,12 @@ def train(config: ConfigDict, workdir: str) -> None:
     # A truncated distribution is not the one that is updated: ask the policy itself.
     recompute_old = sampling.top_k > 0 or sampling.top_p < 1
     reward_fn = choose_reward(grpo)
+    # Shapes that hold every usual step, so that the reward is compiled once.
+    gold_floors = {
+        "num_arguments": max(len(tool.properties) for tool in environment.tools.values()),
+        "num_steps": config.synthesis.max_calls,
+    }
+    floors = {"num_arguments": gold_floors["num_arguments"], "num_calls": 16}
 
     # --- shardings and steps --------------------------------------------------------
     updates_per_step = grpo.updates_per_batch * grpo.minibatches
@@ -170,7 +173,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 resumed_step=resumed,
                 total_steps=grpo.steps,
                 log_every_steps=grpo.log_every_steps,
-                show=("reward", "strict_turn_accuracy", "eval/strict_turn_accuracy", "entropy"),
+                show=("reward", "success", "eval/strict_turn_accuracy", "entropy"),
             ) as writer,
             (directory / "episodes.jsonl").open("a") as episodes_file,
         ):
@@ -209,8 +212,10 @@ def train(config: ConfigDict, workdir: str) -> None:
                 rewards, terms = jax.device_get(
                     reward.score_batch(
                         reward_fn,
-                        encode_calls([rollout.records for rollout in played], num_calls=16),
-                        take_gold(encode_gold([t.calls for t in batch_traces]), groups),
+                        encode_calls([rollout.records for rollout in played], **floors),
+                        take_gold(
+                            encode_gold([t.calls for t in batch_traces], **gold_floors), groups
+                        ),
                     )
                 )
                 grouped = rewards.reshape(-1, grpo.generations)
@@ -223,37 +228,41 @@ def train(config: ConfigDict, workdir: str) -> None:
 
                 # --- update ---------------------------------------------------------
                 chosen = [played[i] for i in kept]
-                host_batch = pad_rollouts(
-                    chosen,
-                    advantages[kept],
-                    rows=bucket_rows(len(chosen), full, row_multiple),
-                    length=bucket_length(max(len(r.tokens) for r in played), grpo.max_len),
-                    pad_id=template.pad_id,
-                )
-                batch = sharding.shard_batch(mesh, host_batch)
-                if recompute_old:
-                    batch = batch._replace(old_logprobs=logprobs_fn(state.params, batch.tokens))
-                if ref_params is not None:
-                    batch = batch._replace(ref_logprobs=logprobs_fn(ref_params, batch.tokens))
                 updates = []
-                for rows in minibatch_rows(
-                    len(host_batch.tokens),
-                    grpo.updates_per_batch,
-                    grpo.minibatches,
-                    step_seed(config.seed, step),
-                ):
-                    part = batch if rows is None else jax.tree.map(lambda x, r=rows: x[r], batch)
-                    state, update_metrics = step_fn(state, part)
-                    updates.append(update_metrics)
+                if chosen:  # else all groups were alike: nothing to learn from
+                    host_batch = pad_rollouts(
+                        chosen,
+                        advantages[kept],
+                        rows=bucket_rows(len(chosen), full, row_multiple),
+                        length=bucket_length(max(len(r.tokens) for r in chosen), grpo.max_len),
+                        pad_id=template.pad_id,
+                    )
+                    batch = sharding.shard_batch(mesh, host_batch)
+                    if recompute_old:
+                        old_logprobs = logprobs_fn(state.params, batch.tokens)
+                        batch = batch._replace(old_logprobs=old_logprobs)
+                    if ref_params is not None:
+                        ref_logprobs = logprobs_fn(ref_params, batch.tokens)
+                        batch = batch._replace(ref_logprobs=ref_logprobs)
+                    for rows in minibatch_rows(
+                        len(host_batch.tokens),
+                        grpo.updates_per_batch,
+                        grpo.minibatches,
+                        step_seed(config.seed, step),
+                    ):
+                        part = (
+                            batch if rows is None else jax.tree.map(lambda x, r=rows: x[r], batch)
+                        )
+                        state, update_metrics = step_fn(state, part)
+                        updates.append(update_metrics)
 
                 # While the devices work: what the rollouts were like.
                 metrics = rollout_metrics(
                     [batch_traces[g] for g in groups], played, rewards, terms, no_variance
                 )
-                metrics["padding"] = 1 - sum(len(r.tokens) for r in chosen) / host_batch.tokens.size
                 if step % grpo.log_every_steps == 0:
                     for i in range(0, full, grpo.generations)[: grpo.sample_episodes]:
-                        line = _episode_line(
+                        line = episode_line(
                             batch_traces[groups[i]],
                             played[i],
                             rewards[i],
@@ -265,10 +274,14 @@ def train(config: ConfigDict, workdir: str) -> None:
                     episodes_file.flush()
                 jax.block_until_ready(state.params)  # the next rollouts need them anyway
                 clock.lap("update_seconds")
-                mean_updates = {k: sum(u[k] for u in updates) / len(updates) for k in updates[0]}
+                if updates:
+                    for name in updates[0]:
+                        metrics[name] = sum(u[name] for u in updates) / len(updates)
+                    held = sum(len(rollout.tokens) for rollout in chosen)
+                    metrics["padding"] = 1 - held / host_batch.tokens.size
                 writer.step(
                     step,
-                    {**metrics, **mean_updates, "learning_rate": schedule(state.step - 1)},
+                    {**metrics, "learning_rate": schedule(state.step)},
                     {**clock.laps, "tokens": sum(len(r.tokens) for r in played)},
                 )
 
@@ -314,62 +327,9 @@ def minibatch_rows(
     return [part for _ in range(passes) for part in np.split(rng.permutation(rows), minibatches)]
 
 
-def rollout_metrics(
-    traces: Sequence[Trace],
-    played: Sequence[Rollout],
-    rewards: np.ndarray,
-    terms: dict[str, np.ndarray],
-    no_variance: np.ndarray,
-) -> dict[str, float]:
-    """What a step's rollouts were like: means over episodes, unless the name says otherwise.
-
-    end/<reason>: share of episodes; call/<kind>: share of calls; nonzero_variance_share: of
-    groups, those that teach something.
-    """
-    scored = [
-        episode_metrics(trace, rollout.records, rollout.end)
-        for trace, rollout in zip(traces, played, strict=True)
-    ]
-    kinds = collections.Counter(r.kind for rollout in played for r in rollout.records)
-    ends = collections.Counter(rollout.end for rollout in played)
-    calls = max(kinds.total(), 1)
-    return {
-        "reward": float(np.mean(rewards)),
-        "reward_std": float(np.std(rewards)),
-        **{f"reward/{k}": float(np.mean(v)) for k, v in terms.items() if np.ndim(v) == 1},
-        "strict_turn_accuracy": float(np.mean([m.strict_turn_accuracy for m in scored])),
-        "success": float(np.mean([m.success for m in scored])),
-        "nonzero_variance_share": float(1 - np.mean(no_variance)),
-        "episode_tokens": float(np.mean([len(r.tokens) for r in played])),
-        "sampled_tokens": float(np.mean([r.completion_mask.sum() for r in played])),
-        "turns": float(np.mean([r.num_turns for r in played])),
-        "calls_per_episode": kinds.total() / len(played),
-        **{f"call/{kind.value}": kinds[kind] / calls for kind in ObservationKind},
-        **{f"end/{end.value}": ends[end] / len(played) for end in EndReason},
-    }
-
-
 def _prompt(index: int, trace: Trace, template: ChatTemplate, environment: Environment) -> Prompt:
     tools = [environment.tools[name] for name in trace.tools]
     return Prompt(index, tuple(template.prompt(trace.query, tools)), trace.tools)
-
-
-def _episode_line(
-    trace: Trace,
-    rollout: Rollout,
-    episode_reward: float,
-    terms: dict[str, np.ndarray],
-    environment: Environment,
-) -> dict:
-    scored = ScoredEpisode(
-        trace,
-        rollout,
-        episode_metrics(trace, rollout.records, rollout.end),
-        first_failure(trace, rollout.records, rollout.end),
-        float(episode_reward),
-        {name: float(value) for name, value in terms.items() if np.ndim(value) == 0},
-    )
-    return episode_to_json(scored, environment)
 
 
 class _Clock:

@@ -127,7 +127,7 @@ class MetricsWriter:
     def _show_numbers(self, values: dict[str, float]) -> None:
         for name in self._show:
             if name in values:
-                self._shown[name.removeprefix("eval/strict_")] = values[name]
+                self._shown[name] = values[name]
         self._bar.set_postfix({k: f"{v:.3g}" for k, v in self._shown.items()}, refresh=False)
 
     def _check_finite(self, step: int, values: dict[str, float]) -> None:

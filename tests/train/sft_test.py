@@ -1,0 +1,99 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from tooltrain.errors import UserError
+from tooltrain.train import sft
+from tooltrain.train.metrics import MetricsWriter
+
+
+def saved_arrays(stage_dir, step):
+    """Everything the checkpoint of a step holds, as it is on disk."""
+    from orbax.checkpoint import v1 as ocp
+
+    return ocp.load_checkpointables((stage_dir / "checkpoints" / str(step)).absolute())
+
+
+def lines(stage_dir, file="metrics.jsonl"):
+    return [json.loads(line) for line in (stage_dir / file).read_text().splitlines()]
+
+
+def stop_at(monkeypatch, step_to_stop_at):
+    """The process is interrupted when this step has been dispatched."""
+    write = MetricsWriter.step
+
+    def interrupted(self, step, *args):
+        if step == step_to_stop_at:
+            raise KeyboardInterrupt
+        write(self, step, *args)
+
+    monkeypatch.setattr(MetricsWriter, "step", interrupted)
+
+
+def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(workdir, config, monkeypatch):
+    sft.train(config, str(workdir))
+    whole = saved_arrays(workdir / "sft", 4)
+    metrics = (workdir / "sft" / "metrics.jsonl").read_bytes()
+    losses = [line["loss"] for line in lines(workdir / "sft") if "loss" in line]
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+    assert [line["step"] for line in lines(workdir / "sft") if "eval/loss" in line] == [2, 4]
+
+    (workdir / "sft").rename(workdir / "uninterrupted")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            sft.train(config, str(workdir))
+    assert [p.name for p in (workdir / "sft" / "checkpoints").iterdir() if p.name.isdigit()] == [
+        "2"
+    ]
+    sft.train(config, str(workdir))
+    jax.tree.map(np.testing.assert_array_equal, saved_arrays(workdir / "sft", 4), whole)
+    assert (workdir / "sft" / "metrics.jsonl").read_bytes() == metrics
+
+    # A finished run that is started again has nothing to do and changes no number.
+    sft.train(config, str(workdir))
+    assert (workdir / "sft" / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_steps_are_traced_once(workdir, config, monkeypatch):
+    traced = []
+    make_step = sft.make_sft_step
+
+    def counting(apply_fn, *args, **options):
+        def counted(params, tokens, *rest):
+            traced.append(tokens.shape)
+            return apply_fn(params, tokens, *rest)
+
+        return make_step(counted, *args, **options)
+
+    monkeypatch.setattr(sft, "make_sft_step", counting)
+    sft.train(config, str(workdir))
+    assert traced == [(8, 192)]
+
+
+def test_a_directory_of_another_config_is_refused_before_anything_changes(workdir, config):
+    directory = workdir / "sft"
+    (directory / "checkpoints" / "2").mkdir(parents=True)
+    (directory / "config.json").write_text(json.dumps({"config": {"seed": 5}, "data": {}}))
+    before = sorted(directory.rglob("*"))
+    with pytest.raises(UserError, match=r"config\.seed is 5 there and 0 here"):
+        sft.train(config, str(workdir))
+    assert sorted(directory.rglob("*")) == before
+
+
+def test_a_batch_that_the_mesh_cannot_share_is_refused(workdir, config):
+    config.sft.batch_size = 12
+    with pytest.raises(UserError, match=r"config\.sft\.batch_size makes batches of 12 rows"):
+        sft.train(config, str(workdir))
+    assert not (workdir / "sft").exists()
+
+
+def test_a_loss_that_is_not_finite_leaves_no_checkpoint(workdir, config):
+    config.sft.learning_rate = 1e30
+    config.optimizer.clip_norm = 0.0
+    with pytest.raises(UserError, match=r"sft stopped: .*at step"):
+        sft.train(config, str(workdir))
+    assert not [p for p in (workdir / "sft" / "checkpoints").iterdir() if p.name.isdigit()]
