@@ -6,27 +6,53 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-
-def causal_mask(segment_ids: Int[Array, "B T"]) -> Bool[Array, "B 1 T T"]:
-    """mask[b, 0, t, s]: may token t attend to token s? s <= t, of the same segment.
-
-    Padding is segment 0: it attends to padding, so that no row is empty (an empty row's
-    softmax is 0/0), and no other segment ever sees it.
-    """
-    length = segment_ids.shape[1]
-    same = segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
-    return same & jnp.tril(jnp.ones((1, 1, length, length), bool))
+_CPU_BLOCK = 128  # queries; 64 was as fast at 512 tokens and compiles twice the code
+_CPU_MAX_BLOCKS = 16  # longer rows get longer blocks: every block is compiled by itself
 
 
 def causal_attention(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B T K H"],
     v: Float[Array, "B T K H"],
-    mask: Bool[Array, "B 1 T T"] | None,
+    segment_ids: Int[Array, "B T"] | None,
     implementation: str,
 ) -> Float[Array, "B T N H"]:
-    """softmax(q k^T / sqrt(H)) v over earlier tokens. mask None: one segment a row."""
-    chosen = None if implementation == "auto" else implementation
-    if mask is None:
-        return jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation=chosen)
-    return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=chosen)
+    """softmax(q k^T / sqrt(H)) v over earlier tokens of the same segment.
+
+    segment_ids None: each row is one segment. implementation: "xla" and "cudnn" are
+    `jax.nn.dot_product_attention`'s own; "auto" leaves the choice to it, and on a CPU cuts
+    the queries into blocks that see only the keys before their end, which skips almost half
+    of the scores (a training step of 4 x 512 tokens took 0.87 to 0.93 of the time).
+    """
+    length = q.shape[1]
+    if implementation != "auto" or jax.default_backend() != "cpu":
+        chosen = None if implementation == "auto" else implementation
+        if segment_ids is None:
+            return jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation=chosen)
+        mask = causal_mask(segment_ids, 0, length)
+        return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=chosen)
+
+    block = max(_CPU_BLOCK, -(-length // _CPU_MAX_BLOCKS))
+    if segment_ids is None:
+        segment_ids = jnp.ones((1, length), jnp.int32)
+    attended = []
+    for start in range(0, length, block):
+        end = min(start + block, length)
+        mask = causal_mask(segment_ids, start, end)
+        attended.append(
+            jax.nn.dot_product_attention(q[:, start:end], k[:, :end], v[:, :end], mask=mask)
+        )
+    return jnp.concatenate(attended, axis=1)
+
+
+def causal_mask(
+    segment_ids: Int[Array, "B T"], start: int, end: int
+) -> Bool[Array, "B 1 end-start end"]:
+    """mask[b, 0, t - start, s]: may token t attend to token s? s <= t, of the same segment.
+
+    Padding is segment 0: it attends to padding, so that no row is empty (an empty row's
+    softmax is 0/0), and no other segment ever sees it.
+    """
+    same = segment_ids[:, None, start:end, None] == segment_ids[:, None, None, :end]
+    causal = jnp.arange(start, end)[:, None] >= jnp.arange(end)[None, :]
+    return same & causal[None, None]

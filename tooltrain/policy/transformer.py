@@ -15,13 +15,15 @@ from tooltrain.policy.layers import Layer, matrix_init, rms_norm, rope_angles
 
 Params = dict[str, Any]
 
+_MAX_UNROLLED_LAYERS = 8  # more would cost compile time: it grows with every layer
+
 
 class TrainingLayer(Layer):
     """A layer with causal attention over its own tokens, in the form `nn.scan` wants."""
 
-    def __call__(self, x: Float[Array, "B T D"], angles, mask):
+    def __call__(self, x: Float[Array, "B T D"], angles, segment_ids):
         q, k, v = self.project(x, angles)
-        attended = attention.causal_attention(q, k, v, mask, self.config.attention)
+        attended = attention.causal_attention(q, k, v, segment_ids, self.config.attention)
         return self.merge(x, attended), None
 
 
@@ -54,7 +56,6 @@ class Transformer(nn.Module):
         )
         x = embedding[tokens].astype(c.compute_dtype)
         angles = rope_angles(positions, c.head_dim, c.rope_theta)
-        mask = None if segment_ids is None else attention.causal_mask(segment_ids)
 
         layer = TrainingLayer
         if c.remat:
@@ -65,8 +66,9 @@ class Transformer(nn.Module):
             split_rngs={"params": True},
             in_axes=(nn.broadcast, nn.broadcast),
             length=c.num_layers,
+            unroll=_scan_unroll(c.num_layers),
         )
-        x, _ = layers(c, name="layers")(x, angles, mask)
+        x, _ = layers(c, name="layers")(x, angles, segment_ids)
 
         params = {
             "embedding": embedding,
@@ -77,6 +79,16 @@ class Transformer(nn.Module):
                 "head", matrix_init(c.init_scale), (c.d_model, c.vocab_size)
             )
         return head_logits(c, params, x)
+
+
+def _scan_unroll(num_layers: int) -> int:
+    """Layers laid out one after the other in a scan step.
+
+    On a CPU all of a small policy's: a training step of 3 layers took 0.84 of the time that
+    the rolled loop takes, whose stacked residuals are copied. Parameters stay stacked.
+    """
+    small = num_layers <= _MAX_UNROLLED_LAYERS
+    return num_layers if small and jax.default_backend() == "cpu" else 1
 
 
 def head_logits(
