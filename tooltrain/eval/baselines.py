@@ -69,9 +69,9 @@ def first_lookup(trace: Trace, environment: Environment) -> list[list[Call]]:
 
 
 PLAYERS: dict[str, Player] = {
-    "gold": gold_calls,
     "random": random_calls,
     "first look-up": first_lookup,
+    "gold": gold_calls,
 }
 
 

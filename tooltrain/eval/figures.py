@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Readable on white and on near-black alike, and apart for the colour-blind.
 SFT, GRPO, OTHER = "#3d85c6", "#d9822b", "#8c8c8c"
@@ -23,28 +24,19 @@ _PAGE_INK, _FILE_INK = "currentColor", "#808080"
 Curve = tuple[Sequence[float], Sequence[float]]  # steps, values
 
 
-def curves(panels: Sequence[tuple[str, Mapping[str, Curve]]]) -> str:
-    """Small multiples of named curves over steps: (title, {name: (steps, values)}) each.
-
-    A panel with one curve needs no legend. Raises ValueError for no panels.
-    """
-    if not panels:
-        raise ValueError("no panels to draw; pass at least one")
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 2.5 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, (title, series) in zip(grid, panels, strict=False):
-        for color, (name, (steps, values)) in zip(_TERMS, series.items(), strict=False):
-            marker = "." if len(steps) < 20 else ""
-            axes.plot(steps, values, color=color, label=name, linewidth=1.4, marker=marker)
-        axes.set_title(title)
-        axes.set_xlabel("step")
-        if len(series) > 1:
-            axes.legend(frameon=False, labelcolor=_INK)
-        _quiet(axes)
-    for axes in grid[len(panels) :]:
-        axes.remove()
+def curves(title: str, series: Mapping[str, Curve]) -> str:
+    """Named curves over steps: {name: (steps, values)}. One curve needs no legend."""
+    figure = Figure(figsize=(4.4, 2.6), layout="constrained")
+    axes = figure.subplots()
+    for color, (name, (steps, values)) in zip(_TERMS, series.items(), strict=False):
+        marker = "." if len(steps) < 20 else ""
+        axes.plot(steps, values, color=color, label=name, linewidth=1.4, marker=marker)
+    axes.set_title(title)
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if len(series) > 1:
+        axes.legend(frameon=False, labelcolor=_INK, fontsize=8)
+    _quiet(axes)
     return _svg(figure, _PAGE_INK)
 
 
@@ -68,7 +60,7 @@ def outcome_bars(outcomes: Mapping[str, Mapping[str, int]], episodes: Mapping[st
     axes.invert_yaxis()
     axes.set_xlabel("% of episodes")
     if len(outcomes) > 1:
-        axes.legend(frameon=False, labelcolor=_INK, loc="lower right")
+        axes.legend(frameon=False, labelcolor=_INK, fontsize=8, loc="lower right")
     _quiet(axes)
     return _svg(figure, _PAGE_INK)
 

@@ -2,10 +2,10 @@
 
 Writes WORKDIR/eval/ and WORKDIR/report.html:
 
-    baselines.json                   players without a policy (`eval.baselines`)
-    sft.json, grpo.json              {"step", "splits": {split: `evaluate.summarize`}}
+    baselines.json                   {player: {split: summary}} (`eval.baselines`)
+    sft.json, grpo.json              {split: summary} (`evaluate.summarize`)
     <stage>_episodes_<split>.jsonl   every episode, turn by turn (`eval.episodes`)
-    run.json                         GRPO minus SFT by split, commands, versions
+    run.json                         steps, GRPO minus SFT by split, commands, versions
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from tooltrain.types import Trace
 
 COMMANDS = ("record --source=complexfuncbench", "synthesize", "train_sft", "train_grpo", "evaluate")
 
+Scored = dict[str, list[ScoredEpisode]]  # by split
+
 
 def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()) -> pathlib.Path:
     """Evaluates the newest checkpoints of WORKDIR/sft and /grpo; returns the report's path.
@@ -52,7 +54,6 @@ def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()
     policy, and traces that were not made from this cache (gold does not replay to 1).
     """
     # --- data -----------------------------------------------------------------------
-    directory = pathlib.Path(workdir) / "eval"
     environment = open_environment(
         config.cache or f"{workdir}/cache/{config.suite}.sqlite", **config.projection
     )
@@ -72,21 +73,15 @@ def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()
     # --- baselines ------------------------------------------------------------------
     baselines = {
         name: {
-            "splits": {
-                split: summarize(score(traces, play(player, traces, environment)), seed=config.seed)
-                for split, traces in splits.items()
-            }
+            split: score(traces, play(player, traces, environment))
+            for split, traces in splits.items()
         }
         for name, player in PLAYERS.items()
     }
-    _check_gold(baselines["gold"]["splits"], environment)
-    directory.mkdir(parents=True, exist_ok=True)
-    _write_json(directory / "baselines.json", baselines)
-    for name, summary in baselines.items():
-        _print_scores(name, summary["splits"])
+    _check_gold(baselines["gold"], environment)
 
     # --- policies -------------------------------------------------------------------
-    scored: dict[str, dict[str, list[ScoredEpisode]]] = {}
+    policies: dict[str, Scored] = {}
     steps: dict[str, int] = {}
     for stage in STAGES:
         stage_dir = pathlib.Path(workdir) / stage
@@ -94,36 +89,24 @@ def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()
             print(f"{stage_dir} holds no checkpoint: the report is about SFT alone", flush=True)
             continue
         played, steps[stage] = _play_policy(config, stage_dir, splits, environment, template)
-        scored[stage] = {split: score(traces, played[split]) for split, traces in splits.items()}
-        summary = {
-            split: summarize(episodes, seed=config.seed)
-            for split, episodes in scored[stage].items()
-        }
-        _write_json(directory / f"{stage}.json", {"step": steps[stage], "splits": summary})
-        for split, episodes in scored[stage].items():
-            write_episodes(directory / f"{stage}_episodes_{split}.jsonl", episodes, environment)
-        _print_scores(stage, summary)
+        policies[stage] = {split: score(traces, played[split]) for split, traces in splits.items()}
 
     # --- report ---------------------------------------------------------------------
-    differences = {}
-    if "grpo" in scored:
-        differences = {
-            split: difference(scored["sft"][split], scored["grpo"][split], seed=config.seed)
-            for split in splits
-        }
-    else:
-        for stale in ("grpo.json", *(f"grpo_episodes_{split}.jsonl" for split in SPLITS)):
-            (directory / stale).unlink(missing_ok=True)
-    written = shlex.join(flags)
     trained = ", ".join(f"{STAGES[stage]} step {step}" for stage, step in steps.items())
+    temperature = config.eval.temperature
+    decoding = "greedy" if temperature == 0 else f"temperature {temperature}"
+    written = shlex.join(flags)
     device = jax.devices()[0]
-    _write_json(
-        directory / "run.json",
-        {
+    write_evaluation(
+        workdir,
+        baselines,
+        policies,
+        environment,
+        seed=config.seed,
+        run={
             "suite": config.suite,
-            "subtitle": f"{trained}; seed {config.seed}; "
-            + ("greedy" if config.eval.temperature == 0 else f"t = {config.eval.temperature}"),
-            "difference": differences,
+            "subtitle": f"{trained}; seed {config.seed}; {decoding}",
+            "steps": steps,
             "commands": [f"python -m tooltrain.cli.{name} {written}" for name in COMMANDS],
             "versions": f"cache {environment.cache.digest[:12]}, jax {jax.__version__}, Python "
             f"{platform.python_version()}, {jax.device_count()} x {device.device_kind}",
@@ -132,6 +115,43 @@ def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()
     path = write_report(workdir)
     print(f"report: {path}", flush=True)
     return path
+
+
+def write_evaluation(
+    workdir: str,
+    baselines: dict[str, Scored],
+    policies: dict[str, Scored],
+    environment: Environment,
+    *,
+    seed: int,
+    run: dict[str, Any],
+) -> None:
+    """Writes WORKDIR/eval/ as the module says, and prints the headline numbers.
+
+    baselines, policies: scored episodes by player and split. What an earlier evaluation
+    left of a stage that is not among `policies` is removed.
+    """
+    directory = pathlib.Path(workdir) / "eval"
+    directory.mkdir(parents=True, exist_ok=True)
+    for stale in [*directory.glob("*.json"), *directory.glob("*_episodes_*.jsonl")]:
+        stale.unlink()
+    players = {**baselines, **policies}
+    summaries = {
+        name: {split: summarize(episodes, seed=seed) for split, episodes in scored.items()}
+        for name, scored in players.items()
+    }
+    _write_json(directory / "baselines.json", {name: summaries[name] for name in baselines})
+    for stage, scored in policies.items():
+        _write_json(directory / f"{stage}.json", summaries[stage])
+        for split, episodes in scored.items():
+            write_episodes(directory / f"{stage}_episodes_{split}.jsonl", episodes, environment)
+    differences = {}
+    if len(policies) == len(STAGES):
+        before, after = policies.values()
+        differences = {split: difference(before[split], after[split], seed=seed) for split in after}
+    _write_json(directory / "run.json", {**run, "difference": differences})
+    for name, summary in summaries.items():
+        _print_scores(name, summary)
 
 
 def _play_policy(
@@ -181,9 +201,9 @@ def _play_policy(
     return played, step
 
 
-def _check_gold(splits: dict[str, Any], environment: Environment) -> None:
-    for split, summary in splits.items():
-        faulty = [name for name in NAMES if summary["metrics"][name]["mean"] != 1.0]
+def _check_gold(scored: Scored, environment: Environment) -> None:
+    for split, episodes in scored.items():
+        faulty = [name for name in NAMES if any(e.row()[name] != 1.0 for e in episodes)]
         if faulty:
             raise UserError(
                 f"gold calls of {split} replayed in {environment.cache.path} do not score 1 in "

@@ -74,12 +74,12 @@ def render(workdir: pathlib.Path) -> str:
     baselines = json.loads((directory / "baselines.json").read_text())
     run = json.loads((directory / "run.json").read_text())
     differences = run["difference"]
-    names = [split for split in SPLITS if split in next(iter(policies.values()))["splits"]]
+    names = [split for split in SPLITS if split in next(iter(policies.values()))]
     episodes = {
         stage: read_episodes(directory / f"{stage}_episodes_{MAIN_SPLIT}.jsonl")
         for stage in policies
     }
-    main = {stage: policy["splits"][MAIN_SPLIT] for stage, policy in policies.items()}
+    main = {stage: policy[MAIN_SPLIT] for stage, policy in policies.items()}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
         autoescape=True,
@@ -93,7 +93,7 @@ def render(workdir: pathlib.Path) -> str:
         cards=_cards(main, differences.get(MAIN_SPLIT), baselines, MAIN_SPLIT),
         metrics=[{"name": name, "label": label} for name, label in METRIC_LABELS.items()],
         splits=[_split(name, policies, baselines, differences.get(name)) for name in names],
-        curves=markupsafe.Markup(_curves(workdir)),
+        curves=[markupsafe.Markup(svg) for svg in _curves(workdir)],
         outcomes=markupsafe.Markup(
             figures.outcome_bars(
                 {STAGES[stage]: summary["outcomes"] for stage, summary in main.items()},
@@ -140,9 +140,9 @@ def _cards(
     else:
         best = max(
             (name for name in baselines if name != "gold"),
-            key=lambda n: baselines[n]["splits"][split]["metrics"]["strict_turn_accuracy"]["mean"],
+            key=lambda n: baselines[n][split]["metrics"]["strict_turn_accuracy"]["mean"],
         )
-        strict = baselines[best]["splits"][split]["metrics"]["strict_turn_accuracy"]
+        strict = baselines[best][split]["metrics"]["strict_turn_accuracy"]
         cards.append(
             {
                 "label": f"best trivial baseline ({best})",
@@ -164,13 +164,9 @@ def _split(
     difference: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     title, note = SPLITS[name]
-    order = [(b, baselines[b], False) for b in ("random", "first look-up")]
-    order += [(STAGES[stage], policy, True) for stage, policy in policies.items()]
-    order += [("gold", baselines["gold"], False)]
-    players = [
-        {"name": label, "policy": policy, **played["splits"][name]}
-        for label, played, policy in order
-    ]
+    order = [(STAGES[stage], policy, True) for stage, policy in policies.items()]
+    order += [(baseline, played, False) for baseline, played in baselines.items()]
+    players = [{"name": label, "policy": policy, **played[name]} for label, played, policy in order]
     trained = [player for player in players if player["policy"]]
     return {
         "title": title,
@@ -184,15 +180,15 @@ def _split(
             {
                 "name": workflow,
                 "episodes": row["episodes"],
-                "values": [p["by_workflow"][workflow]["strict_turn_accuracy"] for p in trained],
+                "scores": [p["by_workflow"][workflow]["strict_turn_accuracy"] for p in trained],
             }
             for workflow, row in trained[0]["by_workflow"].items()
         ],
     }
 
 
-def _curves(workdir: pathlib.Path) -> str:
-    """SFT loss and accuracy, GRPO reward and its terms, validation accuracy; "" if none."""
+def _curves(workdir: pathlib.Path) -> list[str]:
+    """SFT loss and accuracy, GRPO reward and its terms, validation accuracy; those there are."""
     sft, grpo = (_metrics(workdir / stage / "metrics.jsonl") for stage in STAGES)
     wanted = (
         ("SFT: loss, nats per token", sft, {"loss": "training", "eval/loss": "validation"}),
@@ -221,7 +217,7 @@ def _curves(workdir: pathlib.Path) -> str:
         ),
         ("GRPO: share of groups that differ", grpo, {"nonzero_variance_share": "groups"}),
     )
-    panels = []
+    drawn = []
     for title, lines, names in wanted:
         series = {}
         for name, label in names.items():
@@ -229,8 +225,8 @@ def _curves(workdir: pathlib.Path) -> str:
             if points:
                 series[label] = tuple(zip(*points, strict=True))
         if series:
-            panels.append((title, series))
-    return figures.curves(panels) if panels else ""
+            drawn.append(figures.curves(title, series))
+    return drawn
 
 
 def _metrics(path: pathlib.Path) -> list[dict[str, float]]:
@@ -245,7 +241,8 @@ def _choose(episodes: Mapping[str, Sequence[dict[str, Any]]]) -> list[tuple[str,
     Returns (why it is shown, {stage: episode}). Each is the one with most gold calls of its
     kind, the first of those; a kind that does not occur is left out.
     """
-    last = list(episodes)[-1]
+    stages = list(episodes)
+    first, last = stages[0], stages[-1]
     pairs = [
         dict(zip(episodes, played, strict=True)) for played in zip(*episodes.values(), strict=True)
     ]
@@ -254,8 +251,8 @@ def _choose(episodes: Mapping[str, Sequence[dict[str, Any]]]) -> list[tuple[str,
         return pair[stage]["metrics"]["success"] == 1.0
 
     kinds = (
-        ("Right after GRPO, wrong before", lambda p: right(p, last) and not right(p, "sft")),
-        ("Right", lambda p: right(p, last)),
+        ("Right after GRPO, wrong before", lambda p: right(p, last) and not right(p, first)),
+        ("Right", lambda p: all(right(p, stage) for stage in p)),
         (f"Still wrong after {STAGES[last]}", lambda p: not right(p, last)),
     )
     chosen: list[tuple[str, Any]] = []
