@@ -84,9 +84,10 @@ def _number(value: int | float) -> str:
 
 
 def hash64(text: str) -> int:
-    """64 bits of BLAKE2b: the same on every machine and in every process."""
+    """64 bits of BLAKE2b, the same on every machine and in every process; never 0, which
+    is padding's."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    return int.from_bytes(digest, "little") or 1
 
 
 name_hash64 = functools.lru_cache(maxsize=1 << 16)(hash64)  # tool and argument names

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from tooltrain.calls.canonical import ARRAY, BOOLEAN, NULL, NUMBER, OBJECT
-from tooltrain.rewards.atomic import ratio, same_hash
+from tooltrain.rewards.atomic import pair_arguments, ratio, same_names
 from tooltrain.types import EncodedCalls, EncodedGold
 
 _INTEGER, _FLOAT = 2 * NUMBER, 2 * NUMBER + 1  # as encoded: calls/canonical.argument_type
@@ -41,10 +41,7 @@ def reference(
     """
     responded = calls.well_formed if responded is None else responded
     succeeded = calls.executed if succeeded is None else succeeded
-    present = calls.mask & calls.well_formed
-    same_name = (
-        same_hash(calls.name[:, None], gold.name[None, :]) & present[:, None] & gold.mask[None, :]
-    )
+    same_name = same_names(calls, gold)
     first = same_name & (jnp.cumsum(same_name, axis=1) == 1)  # [C, S]
     known = jnp.any(same_name, axis=1)
     structure, right = _compare_arguments(calls, gold)
@@ -86,20 +83,17 @@ def _compare_arguments(
     calls: EncodedCalls, gold: EncodedGold
 ) -> tuple[Float[Array, "C S"], Bool[Array, "C S"]]:
     """(shared and of a compatible type) / gold arguments, and whether all values are equal."""
-    mine = calls.argument_type[:, None, None, :]
-    wanted = gold.argument_type[None, :, :, None]
-    shared = same_hash(calls.argument_name[:, None, None, :], gold.argument_name[None, :, :, None])
-    shared &= calls.argument_mask[:, None, None, :] & gold.argument_mask[None, :, :, None]
-    same_value = same_hash(
-        calls.argument_value[:, None, None, :], gold.argument_value[None, :, :, None]
-    )
-    compatible = (mine >> 1 == wanted >> 1) | (_numeric(mine) & _numeric(wanted))
+    pairs = pair_arguments(calls, gold)
+    mine, wanted = pairs.call_type, pairs.gold_type
+    compatible = _kind(mine) == _kind(wanted)
     # BFCL takes an integer for a float but not a float for an integer, fails on null, and, as
     # the release calls it, finds objects unequal to themselves.
-    refused = (wanted == _INTEGER) & (mine == _FLOAT)
-    refused |= (wanted == 2 * NULL) | (wanted == 2 * OBJECT + 1) | (wanted == 2 * ARRAY + 1)
-    typed = jnp.sum(jnp.any(shared & compatible, axis=-1), axis=-1, dtype=jnp.int32)
-    equal = jnp.sum(jnp.any(shared & same_value & ~refused, axis=-1), axis=-1, dtype=jnp.int32)
+    never = (wanted == 2 * NULL) | (wanted == 2 * OBJECT + 1) | (wanted == 2 * ARRAY + 1)
+    # As bits that must not meet, which XLA still vectorises: 1 integer and float, 2 never.
+    refused = jnp.where(never, 2, 0) | jnp.where(wanted == _INTEGER, 1, 0)
+    present = 2 | jnp.where(mine == _FLOAT, 1, 0)
+    refused, present = jax.lax.optimization_barrier((refused, present))
+    typed, equal = pairs.count(compatible, pairs.same_value & ((refused & present) == 0))
     num_mine = jnp.sum(calls.argument_mask, axis=-1, dtype=jnp.int32)[:, None]
     num_gold = jnp.sum(gold.argument_mask, axis=-1, dtype=jnp.int32)[None, :]
     bare = (num_mine == 0).astype(jnp.float32)
@@ -107,8 +101,9 @@ def _compare_arguments(
     return structure, (equal == num_gold) & (num_mine == num_gold)
 
 
-def _numeric(code: Array) -> Array:
-    return (code >> 1 == NUMBER) | (code >> 1 == BOOLEAN)
+def _kind(code: Array) -> Array:
+    """The JSON type, with booleans passing for numbers."""
+    return jnp.where(code >> 1 == BOOLEAN, NUMBER, code >> 1)
 
 
 def _orchestration(same_name: Bool[Array, "C S"], gold: EncodedGold) -> Float[Array, ""]:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tooltrain.rewards.assignment import assign, integer_weights
-from tooltrain.rewards.atomic import Pairs, compare, ratio
+from tooltrain.rewards.atomic import Pairs, compare, ratio, unpack
 from tooltrain.rewards.orchestration import MatchedCalls, met_dependencies, step_scores
 from tooltrain.types import EncodedCalls, EncodedGold
 
@@ -51,7 +51,7 @@ def matched(
     pairs = compare(calls, gold)
     weight = integer_weights(pairs.numerator, pairs.union, pairs.same_name)
     call_of = assign(weight, pairs.same_name)
-    found = _gather(calls, pairs, call_of)
+    found = _gather(calls, pairs, call_of, gold.argument_mask.shape[1])
 
     num_calls = jnp.sum(calls.mask, dtype=jnp.int32)
     num_steps = jnp.sum(gold.mask, dtype=jnp.int32)
@@ -127,7 +127,7 @@ def score_batch(
     return jax.vmap(reward_fn)(calls, gold)
 
 
-def _gather(calls: EncodedCalls, pairs: Pairs, call_of: Array) -> MatchedCalls:
+def _gather(calls: EncodedCalls, pairs: Pairs, call_of: Array, num_arguments: int) -> MatchedCalls:
     """Rows of `calls` and `pairs` in the order of the gold calls they are matched to."""
     chosen = jnp.arange(calls.mask.shape[0])[:, None] == call_of[None, :]  # [C, S]
 
@@ -141,6 +141,6 @@ def _gather(calls: EncodedCalls, pairs: Pairs, call_of: Array) -> MatchedCalls:
         union=pick(pairs.union),
         typed=pick(pairs.typed),
         equal=pick(pairs.equal),
-        right=jnp.any(chosen[..., None] & pairs.right, axis=0),
+        right=unpack(jnp.stack([pick(word) for word in pairs.right]), num_arguments),
         numerator=pick(pairs.numerator),
     )
