@@ -73,14 +73,16 @@ def test_it_writes_summaries_episodes_and_the_report(evaluated):
         "sft.json",
         "sft_episodes_test.jsonl",
     ]
-    assert json.loads((workdir / "eval" / "sft.json").read_text())["test"]["episodes"] == 4
+    assert (
+        json.loads((workdir / "eval" / "sft.json").read_text())["splits"]["test"]["episodes"] == 4
+    )
 
 
 def test_gold_is_one_and_a_fresh_policy_about_nothing(evaluated):
     _, workdir, _ = evaluated
     baselines = json.loads((workdir / "eval" / "baselines.json").read_text())
-    assert all(m["mean"] == 1.0 for m in baselines["gold"]["test"]["metrics"].values())
-    fresh = json.loads((workdir / "eval" / "grpo.json").read_text())["test"]["metrics"]
+    assert all(m["mean"] == 1.0 for m in baselines["gold"]["splits"]["test"]["metrics"].values())
+    fresh = json.loads((workdir / "eval" / "grpo.json").read_text())["splits"]["test"]["metrics"]
     assert fresh["strict_turn_accuracy"]["mean"] == 0.0
 
 

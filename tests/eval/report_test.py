@@ -16,7 +16,6 @@ from tooltrain.types import Call
 RUN = {
     "suite": "cars",
     "subtitle": "SFT step 1",
-    "steps": {"sft": 1},
     "commands": ["python -m tooltrain.cli.evaluate --workdir=x"],
     "versions": "jax",
 }
@@ -44,6 +43,7 @@ def workdir(tmp_path, environment, traces):
             {name: scored(player) for name, player in PLAYERS.items()},
             {stage: scored(player) for stage, player in policies.items()},
             environment,
+            steps={"sft": 1, "grpo": 1},
             seed=0,
             run=RUN,
         )
@@ -103,7 +103,7 @@ def test_the_first_wrong_value_is_marked_beside_the_right_one(workdir):
 def test_headlines_are_the_numbers_of_the_summaries(workdir):
     path = workdir(sft=wrong_vehicle, grpo=PLAYERS["gold"])
     # Three chains stop at 2 of 3 turns, three trips at 1 of 2: (3 * 2/3 + 3 * 1/2) / 6.
-    sft = json.loads((path / "eval" / "sft.json").read_text())["test"]["metrics"]
+    sft = json.loads((path / "eval" / "sft.json").read_text())["splits"]["test"]["metrics"]
     assert sft["strict_turn_accuracy"]["mean"] == pytest.approx(0.5833, abs=1e-4)
     page = render(path)
     assert "58.3%" in page

@@ -2,10 +2,10 @@
 
 Writes WORKDIR/eval/ and WORKDIR/report.html:
 
-    baselines.json                   {player: {split: summary}} (`eval.baselines`)
-    sft.json, grpo.json              {split: summary} (`evaluate.summarize`)
+    baselines.json                   {player: {"splits": ...}} (`eval.baselines`)
+    sft.json, grpo.json              {"step", "splits": {split: `evaluate.summarize`}}
     <stage>_episodes_<split>.jsonl   every episode, turn by turn (`eval.episodes`)
-    run.json                         steps, GRPO minus SFT by split, commands, versions
+    run.json                         GRPO minus SFT by split, commands, versions
 """
 
 from __future__ import annotations
@@ -102,11 +102,11 @@ def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()
         baselines,
         policies,
         environment,
+        steps=steps,
         seed=config.seed,
         run={
             "suite": config.suite,
             "subtitle": f"{trained}; seed {config.seed}; {decoding}",
-            "steps": steps,
             "commands": [f"python -m tooltrain.cli.{name} {written}" for name in COMMANDS],
             "versions": f"cache {environment.cache.digest[:12]}, jax {jax.__version__}, Python "
             f"{platform.python_version()}, {jax.device_count()} x {device.device_kind}",
@@ -123,12 +123,14 @@ def write_evaluation(
     policies: dict[str, Scored],
     environment: Environment,
     *,
+    steps: dict[str, int],
     seed: int,
     run: dict[str, Any],
 ) -> None:
     """Writes WORKDIR/eval/ as the module says, and prints the headline numbers.
 
-    baselines, policies: scored episodes by player and split. What an earlier evaluation
+    baselines, policies: scored episodes by player and split. steps: of the checkpoints by
+    stage. run: what run.json says beside the difference. What an earlier evaluation
     left of a stage that is not among `policies` is removed.
     """
     directory = pathlib.Path(workdir) / "eval"
@@ -140,9 +142,12 @@ def write_evaluation(
         name: {split: summarize(episodes, seed=seed) for split, episodes in scored.items()}
         for name, scored in players.items()
     }
-    _write_json(directory / "baselines.json", {name: summaries[name] for name in baselines})
+    _write_json(
+        directory / "baselines.json", {name: {"splits": summaries[name]} for name in baselines}
+    )
     for stage, scored in policies.items():
-        _write_json(directory / f"{stage}.json", summaries[stage])
+        summary = {"step": steps[stage], "splits": summaries[stage]}
+        _write_json(directory / f"{stage}.json", summary)
         for split, episodes in scored.items():
             write_episodes(directory / f"{stage}_episodes_{split}.jsonl", episodes, environment)
     differences = {}

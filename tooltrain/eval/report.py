@@ -74,12 +74,12 @@ def render(workdir: pathlib.Path) -> str:
     baselines = json.loads((directory / "baselines.json").read_text())
     run = json.loads((directory / "run.json").read_text())
     differences = run["difference"]
-    names = [split for split in SPLITS if split in next(iter(policies.values()))]
+    names = [split for split in SPLITS if split in next(iter(policies.values()))["splits"]]
     episodes = {
         stage: read_episodes(directory / f"{stage}_episodes_{MAIN_SPLIT}.jsonl")
         for stage in policies
     }
-    main = {stage: policy[MAIN_SPLIT] for stage, policy in policies.items()}
+    main = {stage: policy["splits"][MAIN_SPLIT] for stage, policy in policies.items()}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
         autoescape=True,
@@ -140,9 +140,9 @@ def _cards(
     else:
         best = max(
             (name for name in baselines if name != "gold"),
-            key=lambda n: baselines[n][split]["metrics"]["strict_turn_accuracy"]["mean"],
+            key=lambda n: baselines[n]["splits"][split]["metrics"]["strict_turn_accuracy"]["mean"],
         )
-        strict = baselines[best][split]["metrics"]["strict_turn_accuracy"]
+        strict = baselines[best]["splits"][split]["metrics"]["strict_turn_accuracy"]
         cards.append(
             {
                 "label": f"best trivial baseline ({best})",
@@ -166,7 +166,10 @@ def _split(
     title, note = SPLITS[name]
     order = [(STAGES[stage], policy, True) for stage, policy in policies.items()]
     order += [(baseline, played, False) for baseline, played in baselines.items()]
-    players = [{"name": label, "policy": policy, **played[name]} for label, played, policy in order]
+    players = [
+        {"name": label, "policy": policy, **played["splits"][name]}
+        for label, played, policy in order
+    ]
     trained = [player for player in players if player["policy"]]
     return {
         "title": title,
