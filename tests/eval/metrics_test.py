@@ -6,7 +6,7 @@ turn 0: find(Rome), find(Bari)     turn 1: rent(1, 2) <- both     turn 2: review
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tooltrain.eval import metrics
@@ -191,6 +191,7 @@ def test_gold_calls_that_are_equal_are_each_played_once():
     assert metrics.call_accuracy(twice, once * 3) == pytest.approx(2 / 3)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -20,9 +20,9 @@ def episode_to_json(episode: ScoredEpisode, environment: Environment) -> dict[st
     """One episode with its gold, its calls turn by turn, their verdicts and responses.
 
     turns[t][c]: name and arguments (or malformed: what was wrong), kind (observation),
-    gold (index of the gold call played right, null if wrong), wrong (the arguments at fault
-    where this call is the first failure), response (text that the policy saw; recomputed,
-    which is exact: an observation is a function of the call alone).
+    gold (index of the gold call played right, null if wrong), first_failure, response (text
+    that the policy saw; recomputed, which is exact: an observation is a function of the
+    call alone). outcome, failed_gold, failed_argument: `taxonomy.Failure`.
     """
     trace, rollout, failure = episode.trace, episode.rollout, episode.failure
     verdicts = walk(trace, rollout.records).gold

@@ -71,6 +71,8 @@ def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()
         splits[split] = traces[: min(wanted, len(traces))]
 
     # --- baselines ------------------------------------------------------------------
+    sizes = ", ".join(f"{len(traces)} episodes of {split}" for split, traces in splits.items())
+    print(f"{sizes}: {', '.join(PLAYERS)} ...", flush=True)
     baselines = {
         name: {
             split: score(traces, play(player, traces, environment))
