@@ -198,8 +198,7 @@ def test_the_fast_and_the_slow_reader_agree(raw):
 
 
 def _slow(raw):
-    if raw.count("{") + raw.count("[") > parser.MAX_DEPTH and parser._depth(raw) > parser.MAX_DEPTH:
-        raise JsonFault("too_deep", "")
+    parser.check_depth(raw)
     return strict_loads(raw)
 
 

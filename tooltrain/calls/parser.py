@@ -53,6 +53,7 @@ MAX_NAME_CHARS = 256
 
 _TAG = re.compile(r"</?(?:tool_call|think)>")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_SPACE = " \t\n\r"
 _SHAPE = 'Write one JSON object: {"name": <tool>, "arguments": {<argument>: <value>}}.'
 
 
@@ -152,8 +153,7 @@ class JsonFault(ValueError):
 
 def loads(raw: str) -> Json:
     """Strict JSON (see the module's docstring). Raises JsonFault and nothing else."""
-    if raw.count("{") + raw.count("[") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
-        raise JsonFault("too_deep", f"nested more than {MAX_DEPTH} deep.")
+    check_depth(raw)
     if orjson is None:
         return strict_loads(raw)
     try:
@@ -193,9 +193,18 @@ def _surely_no_duplicates(raw: str, value: Json) -> bool:
 
 def strict_loads(raw: str) -> Json:
     """The same JSON through the standard library: slower, with words for each fault."""
+    value, end = strict_prefix(raw, len(raw) - len(raw.lstrip(_SPACE)))
+    if rest := raw[end:].strip(_SPACE):
+        at = f"at character {raw.index(rest, end)} of {len(raw)}"
+        raise JsonFault("bad_json", f"not valid JSON: Extra data {at}.")
+    return value
+
+
+def strict_prefix(raw: str, start: int) -> tuple[Json, int]:
+    """The JSON value that begins at `start`, and where it ends. Raises JsonFault."""
     try:
-        raw.encode()
-        value = _DECODER.decode(raw)
+        value, end = _DECODER.raw_decode(raw, start)
+        raw[start:end].encode()
         if "\\u" in raw:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -203,7 +212,7 @@ def strict_loads(raw: str) -> Json:
     except json.JSONDecodeError as error:
         where = f"at character {error.pos} of {len(raw)}"
         raise JsonFault("bad_json", f"not valid JSON: {error.msg} {where}.") from None
-    return value
+    return value, end
 
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -237,7 +246,10 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _depth(raw: str) -> int:
+def check_depth(raw: str) -> None:
+    """Raises JsonFault where brackets outside strings nest more than MAX_DEPTH deep."""
+    if raw.count("{") + raw.count("[") <= MAX_DEPTH:
+        return
     depth = deepest = 0
     for character in _STRING.sub("", raw):
         if character in "{[":
@@ -245,7 +257,8 @@ def _depth(raw: str) -> int:
             deepest = max(deepest, depth)
         elif character in "}]":
             depth -= 1
-    return deepest
+    if deepest > MAX_DEPTH:
+        raise JsonFault("too_deep", f"nested more than {MAX_DEPTH} deep.")
 
 
 def _unclosed() -> MalformedCall:
