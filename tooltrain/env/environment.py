@@ -18,9 +18,11 @@ from collections.abc import Collection
 from tooltrain.env.cache import Cache
 from tooltrain.env.projection import Projection
 from tooltrain.env.schema import Tool
+from tooltrain.errors import UserError
 from tooltrain.types import Call, MalformedCall, Observation, ObservationKind
 
 _MAX_TOOLS_LISTED = 8
+_MAX_FAULTS_LISTED = 8
 _SHOWN_RESPONSES_KEPT = 16_384
 
 
@@ -51,11 +53,17 @@ class Environment:
         try:
             key = tool.canonical(call.arguments)
             found, response = self.cache.lookup(tool.name, key)
-        except (UnicodeEncodeError, RecursionError, ValueError, OverflowError):
+        except (UnicodeEncodeError, RecursionError, ValueError):
             found, response = False, None  # e.g. a lone surrogate: no recorded key has one
         if found:
             return Observation(ObservationKind.OK, response)
-        faults = tool.validate(call.arguments)
+        try:
+            faults = tool.validate(call.arguments)
+        except (RecursionError, ValueError):
+            faults = ["the arguments are nested too deeply or hold an integer of too many digits"]
+        if len(faults) > _MAX_FAULTS_LISTED:
+            more = len(faults) - _MAX_FAULTS_LISTED
+            faults = [*faults[:_MAX_FAULTS_LISTED], f"and {more} more faults"]
         if faults:
             return _error(ObservationKind.INVALID_ARGUMENTS, "; ".join(faults))
         return _error(
@@ -74,16 +82,25 @@ class Environment:
 
 
 def _error(kind: ObservationKind, message: str) -> Observation:
+    # A lone surrogate of the policy's own would make the message unfit for a tokenizer.
+    message = message.encode("utf-8", "replace").decode()
     return Observation(kind, {"error": {"kind": kind.value, "message": message}})
 
 
 def open_environment(
     path: str, *, max_tokens: int, max_items: int, max_value_chars: int
 ) -> Environment:
-    """Environment over the cache at `path`, its projection keeping what edges read."""
+    """Environment over the cache at `path`, its projection keeping what edges read.
+
+    Raises CacheError for a path that is no cache, UserError for a projection out of range.
+    """
     cache = Cache.open(path)
     keep: dict[str, set[tuple[str, ...]]] = {}
     for edge in cache.edges():
         keep.setdefault(edge.source, set()).add(edge.path)
     frozen = {tool: frozenset(paths) for tool, paths in keep.items()}
-    return Environment(cache, Projection(max_tokens, max_items, max_value_chars, frozen))
+    try:
+        projection = Projection(max_tokens, max_items, max_value_chars, frozen)
+    except ValueError as error:
+        raise UserError(f"config.projection: {error}") from error
+    return Environment(cache, projection)

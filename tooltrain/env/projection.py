@@ -32,14 +32,15 @@ def estimate_tokens(text: str) -> int:
     Within 25% of byte-level BPEs on recorded responses; pass a tokenizer's own count
     for an exact budget.
     """
-    return sum(1 for _ in _TOKEN.finditer(text))
+    return len(_TOKEN.findall(text))
 
 
 @dataclasses.dataclass(frozen=True)
 class Projection:
     """Budgeted view of responses.
 
-    max_tokens: of the view, by `count_tokens`. max_items: shown of a list, the rest is
+    max_tokens: of the view, by `count_tokens`; a bare count of a list's rest, or of a
+    text's characters, is shown even over it. max_items: shown of a list, the rest is
     counted. max_value_chars: a longer string is shown as its length alone. keep: per
     tool, the paths that some edge of the tool graph reads: shown before anything else,
     with the names beside them; then shallow fields in the response's order.
@@ -76,9 +77,12 @@ class Projection:
         return text
 
     def _costs(self, response: Json, items: int) -> dict[Path, int]:
-        """Tokens that showing each leaf path takes, in order of appearance."""
+        """Tokens that showing each leaf path takes, in order of appearance; a path that
+        alone exceeds the budget is not counted to its end."""
         costs: dict[Path, int] = {}
         for path, value in _leaves(response, (), items):
+            if costs.get(path, 0) > self.max_tokens:
+                continue
             text = f'"{path[-1] if path else ""}": {json.dumps(self._leaf(value))}, '
             costs[path] = costs.get(path, 0) + self.count_tokens(text)
         return costs
@@ -97,10 +101,13 @@ class Projection:
             }
         if isinstance(value, list):
             below = (*path, "[]")
-            shown = [self._view(child, below, on_way, items) for child in value[:items]]
-            if len(value) > items:
-                shown.append(f"+{len(value) - items} more")
+            count = items if below in on_way else 0  # nothing of the elements is affordable
+            shown = [self._view(child, below, on_way, items) for child in value[:count]]
+            if len(value) > count:
+                shown.append(f"+{len(value) - count} more")
             return shown
+        if isinstance(value, str) and path not in on_way:  # a text alone, over the budget
+            return f"<{len(value)} characters>"
         return self._leaf(value)
 
 

@@ -19,6 +19,7 @@ from tooltrain.types import Json
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _SHOWN_CHARS = 80  # of a bad value in a fault, so that errors stay small
+_HUGE = 10**300
 
 
 def safe_name(name: str) -> str:
@@ -64,31 +65,44 @@ class Tool:
         for name, value in arguments.items():
             if name not in self.properties:
                 allowed = ", ".join(self.properties) or "none"
-                faults.append(f"unknown argument {name!r}; allowed: {allowed}")
+                faults.append(f"unknown argument {name[:_SHOWN_CHARS]!r}; allowed: {allowed}")
             else:
                 faults += _faults(value, self.properties[name], name)
         return faults
 
     def coerced(self, arguments: Mapping[str, Json]) -> dict[str, Json]:
-        """`arguments` with numbers and numeric strings in the schema's types."""
-        return {k: _coerced(v, self.properties.get(k, {})) for k, v in arguments.items()}
+        """`arguments` in the schema's order, numbers and numeric strings in its types."""
+        order = {name: i for i, name in enumerate(self.properties)}
+        names = sorted(arguments, key=lambda name: order.get(name, len(order)))
+        return {name: _coerced(arguments[name], self.properties.get(name, {})) for name in names}
 
     def canonical(self, arguments: Mapping[str, Json]) -> str:
         """Cache key of a call: sorted keys, values in the schema's types where they can
         be, optional arguments equal to their default dropped. The same request always
-        gives the same key; never raises on JSON values."""
+        gives the same key. Raises RecursionError or ValueError only on JSON that Python
+        cannot write as text (nested a thousand deep, integers of 4,300 digits)."""
         kept = {}
         for name, value in arguments.items():
             schema = self.properties.get(name, {})
             value = _coerced(value, schema)
             optional = name not in self.required and "default" in schema
-            if not optional or value != _coerced(schema["default"], schema):
+            if not optional or _text(value) != _text(_coerced(schema["default"], schema)):
                 kept[name] = value
-        return json.dumps(kept, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return _text(kept)
+
+
+def _text(value: Json) -> str:
+    # As text True is not 1, which Python's == would make the same request.
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def _is_number(value: Json) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
+
+
+def _is_finite(value: int | float) -> bool:
+    # An integer beyond float's range is no number that an API takes.
+    return abs(value) < _HUGE if isinstance(value, int) else math.isfinite(value)
 
 
 def _faults(value: Json, schema: Mapping[str, Json], where: str) -> list[str]:
@@ -106,7 +120,9 @@ def _faults(value: Json, schema: Mapping[str, Json], where: str) -> list[str]:
     }.get(kind, True)
     if not matches:
         return [f"argument {where!r} must be {kind}, got {shown(value)}"]
-    if schema.get("enum") and value not in schema["enum"]:
+    if schema.get("enum") and _text(_coerced(value, schema)) not in {
+        _text(_coerced(allowed, schema)) for allowed in schema["enum"]
+    }:
         return [f"argument {where!r} must be one of {schema['enum']}, got {shown(value)}"]
     if kind == "array" and "items" in schema:
         return [

@@ -50,6 +50,29 @@ class Settings:
     test_share: float = 0.2
     seed: int = 0
 
+    def __post_init__(self):
+        shares = (
+            self.validation_share,
+            self.test_share,
+            1 - self.validation_share - self.test_share,
+        )
+        if min(shares) <= 0:
+            raise UserError(
+                f"config.synthesis: validation_share {self.validation_share} and test_share "
+                f"{self.test_share} must be above 0 and leave something to train on (sum below 1)"
+            )
+        if self.max_calls < 2 or self.queries_per_filling < 1 or self.distractors < 0:
+            raise UserError(
+                "config.synthesis: max_calls must be at least 2, queries_per_filling 1, "
+                f"distractors 0; got {self.max_calls}, {self.queries_per_filling}, "
+                f"{self.distractors}"
+            )
+        if not 0 <= self.held_out_workflows < 1:
+            raise UserError(
+                f"config.synthesis: held_out_workflows must be in [0, 1), got "
+                f"{self.held_out_workflows}"
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class Draft:

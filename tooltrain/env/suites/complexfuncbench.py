@@ -25,6 +25,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from typing import IO
@@ -87,16 +88,18 @@ def fetch_wheel(directory: pathlib.Path) -> pathlib.Path:
         return found[0]
     directory.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--quiet", "--disable-pip-version-check", f"--dest={directory}", REQUIREMENT]
-    done = subprocess.run(command, capture_output=True, text=True)
-    found = sorted(directory.glob("nestful_wrapper-0.1.7-*.whl"))
-    if done.returncode or not found:
-        tail = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
-        raise UserError(
-            f"could not download {REQUIREMENT} with pip ({tail[0]}); check the route to the "
-            "package registry, or pass the wheel with --wheel=PATH"
-        )
-    return found[0]
+    command += ["--quiet", "--disable-pip-version-check", REQUIREMENT]
+    # Moved into place when whole: pip writes where an interrupted download would be found.
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=directory) as scratch:
+        done = subprocess.run([*command, f"--dest={scratch}"], capture_output=True, text=True)
+        found = sorted(pathlib.Path(scratch).glob("nestful_wrapper-0.1.7-*.whl"))
+        if done.returncode or not found:
+            tail = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
+            raise UserError(
+                f"could not download {REQUIREMENT} with pip ({tail[0]}); check the route to the "
+                "package registry, or pass the wheel with --wheel=PATH"
+            )
+        return found[0].replace(directory / found[0].name)
 
 
 def open_wheel(path: str | os.PathLike[str]) -> zipfile.ZipFile:
@@ -201,38 +204,37 @@ def merge(first: Json, second: Json) -> Json:
 
 
 def import_samples(
-    writer: CacheWriter, wheel: str | os.PathLike[str], *, progress: bool = True
+    writer: CacheWriter, archive: zipfile.ZipFile, *, progress: bool = True
 ) -> ImportCounts:
-    """Writes tools, entries and samples of the wheel into a cache, in one pass."""
+    """Writes tools, entries and samples of the opened wheel into a cache, in one pass."""
     counts = ImportCounts()
-    with open_wheel(wheel) as archive:
-        with archive.open(TOOLS_MEMBER) as file:
-            for tool in sorted(read_tools(file), key=lambda tool: tool.name):
-                writer.add_tool(tool)
-        counts.tools = len(writer.tools)
-        # Responses wait as bytes: as Python objects the unique ones would take 10x more.
-        requests: dict[tuple[str, str], tuple[bytes, bytes]] = {}
-        recorded: collections.defaultdict[tuple[str, str], set[bytes]]
-        recorded = collections.defaultdict(set)
-        called: collections.Counter[str] = collections.Counter()
-        with archive.open(SAMPLES_MEMBER) as file:
-            samples = read_samples(file, counts)
-            bar = tqdm.tqdm(samples, "import", NUM_SAMPLES, unit="sample", disable=not progress)
-            for sample in bar:
-                writer.add_sample(sample)
-                for call in sample.calls:
-                    called[call.name] += 1
-                    request = (call.name, writer.tools[call.name].canonical(call.arguments))
-                    ordered = orjson.dumps(call.response, option=orjson.OPT_SORT_KEYS)
-                    fingerprint = hashlib.sha256(ordered).digest()
-                    if request not in requests:
-                        arguments = orjson.dumps(call.arguments)
-                        requests[request] = (arguments, orjson.dumps(call.response))
-                    elif fingerprint not in recorded[request]:
-                        arguments, before = requests[request]
-                        both = orjson.dumps(merge(orjson.loads(before), call.response))
-                        requests[request] = (arguments, both)
-                    recorded[request].add(fingerprint)
+    with archive.open(TOOLS_MEMBER) as file:
+        for tool in sorted(read_tools(file), key=lambda tool: tool.name):
+            writer.add_tool(tool)
+    counts.tools = len(writer.tools)
+    # Responses wait as bytes: as Python objects the unique ones would take 10x more.
+    requests: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+    recorded: collections.defaultdict[tuple[str, str], set[bytes]]
+    recorded = collections.defaultdict(set)
+    called: collections.Counter[str] = collections.Counter()
+    with archive.open(SAMPLES_MEMBER) as file:
+        samples = read_samples(file, counts)
+        bar = tqdm.tqdm(samples, "import", NUM_SAMPLES, unit="sample", disable=not progress)
+        for sample in bar:
+            writer.add_sample(sample)
+            for call in sample.calls:
+                called[call.name] += 1
+                request = (call.name, writer.tools[call.name].canonical(call.arguments))
+                ordered = orjson.dumps(call.response, option=orjson.OPT_SORT_KEYS)
+                fingerprint = hashlib.sha256(ordered).digest()
+                if request not in requests:
+                    arguments = orjson.dumps(call.arguments)
+                    requests[request] = (arguments, orjson.dumps(call.response))
+                elif fingerprint not in recorded[request]:
+                    arguments, before = requests[request]
+                    both = orjson.dumps(merge(orjson.loads(before), call.response))
+                    requests[request] = (arguments, both)
+                recorded[request].add(fingerprint)
     for (name, _), (arguments, response) in requests.items():
         writer.add_entry(name, orjson.loads(arguments), orjson.loads(response))
         counts.response_bytes += len(response)
