@@ -114,17 +114,37 @@ def orchestration_only(calls: EncodedCalls, gold: EncodedGold) -> tuple[Float[Ar
     return terms["orchestration"], terms
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def score_batch(
     reward_fn: RewardFn, calls: EncodedCalls, gold: EncodedGold
 ) -> tuple[Float[Array, "B"], Terms]:
     """`reward_fn` of every trajectory of a batch: reward [B], terms [B, ...].
 
     Compiled once for each (reward_fn, shapes): make a `functools.partial` with other
-    weights once and keep it. Rows are independent, so a sharded batch needs no
-    communication.
+    weights once and keep it. Arrays whose rows are sharded over a mesh are scored where
+    they lie and the results stay there; devices exchange nothing.
     """
-    return jax.vmap(reward_fn)(calls, gold)
+    sharding = None if isinstance(calls.mask, jax.core.Tracer) else _row_sharding(calls.mask)
+    return _score_rows(reward_fn, sharding, calls, gold)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _score_rows(reward_fn, sharding, calls, gold):
+    score = jax.vmap(reward_fn)
+    if sharding is not None:
+        # Without this the loops of all devices would agree on every step whether to go on.
+        rows = jax.P(sharding.spec[0])
+        score = jax.shard_map(
+            score, mesh=sharding.mesh, in_specs=rows, out_specs=rows, check_vma=False
+        )
+    return score(calls, gold)
+
+
+def _row_sharding(rows: Array) -> jax.NamedSharding | None:
+    """The sharding of an array whose first axis is split over a mesh, else None."""
+    sharding = getattr(rows, "sharding", None)
+    if isinstance(sharding, jax.NamedSharding) and sharding.spec and sharding.spec[0] is not None:
+        return sharding
+    return None
 
 
 def _gather(calls: EncodedCalls, pairs: Pairs, call_of: Array, num_arguments: int) -> MatchedCalls:
