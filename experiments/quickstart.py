@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -102,7 +103,7 @@ def _write(config: ConfigDict, seeds: list[dict[str, float]]) -> None:
     gains = [s["grpo_strict_turn_accuracy"] - s["sft_strict_turn_accuracy"] for s in seeds]
     table = {
         "question": __doc__.splitlines()[0],
-        "command": "python experiments/quickstart.py --workdir=runs/quickstart",
+        "command": shlex.join(["python", "experiments/quickstart.py", *sys.argv[1:]]),
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),

@@ -85,9 +85,10 @@ def test_a_width_that_devices_cannot_share_is_an_error_that_names_the_parameter(
 def test_sharded_parameters_are_split_as_the_rules_say():
     mesh = mesh_of(2, 2, 2)
     params = sharding.shard_params(mesh, init_params(POLICY, jax.random.key(0)))
-    # [L, D, N H] = [2, 16, 16]: D over fsdp, N H over tensor, copied over data.
+    # [L, D, N H] = [2, 16, 16]: D over fsdp, N H over tensor, copied over data; V = 64 rows
+    # of the embedding over both.
     assert params["layers"]["query"].addressable_shards[0].data.shape == (2, 8, 8)
-    assert params["embedding"].addressable_shards[0].data.shape == (32, 8)
+    assert params["embedding"].addressable_shards[0].data.shape == (16, 16)
     assert params["final_norm"].addressable_shards[0].data.shape == (16,)
 
 

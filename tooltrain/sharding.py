@@ -25,7 +25,9 @@ AXES = ("data", "fsdp", "tensor")
 # Full parameter path -> spec. First match wins; a path that none matches is an error, so a
 # new parameter cannot be replicated by accident.
 RULES: tuple[tuple[str, PartitionSpec], ...] = (
-    (r"embedding", PartitionSpec("tensor", "fsdp")),
+    # Rows over both axes: with D split too, the looked-up rows would have to move from
+    # "D over fsdp" to "batch over fsdp", which XLA does by replicating them whole.
+    (r"embedding", PartitionSpec(("tensor", "fsdp"), None)),
     (r"head", PartitionSpec("fsdp", "tensor")),
     (r"final_norm", PartitionSpec()),
     # Stacked over layers: the leading axis is scanned, never split.

@@ -86,7 +86,7 @@ def test_parameters_load_alone_onto_the_mesh(tmp_path):
     params, step = load_params(tmp_path, abstract)
     assert step == 5
     equal(params, state.params)
-    assert params["embedding"].addressable_shards[0].data.shape == (4, 2)
+    assert params["embedding"].addressable_shards[0].data.shape == (2, 4)
 
 
 def test_loading_from_nothing_says_what_to_run(tmp_path):

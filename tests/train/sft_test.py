@@ -1,6 +1,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -91,9 +92,15 @@ def test_a_batch_that_the_mesh_cannot_share_is_refused(workdir, config):
     assert not (workdir / "sft").exists()
 
 
-def test_a_loss_that_is_not_finite_leaves_no_checkpoint(workdir, config):
-    config.sft.learning_rate = 1e30
-    config.optimizer.clip_norm = 0.0
-    with pytest.raises(UserError, match=r"sft stopped: .*at step"):
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_no_checkpoint(
+    workdir, config, monkeypatch
+):
+    fresh = sft.init_params
+
+    def broken(*args):
+        return jax.tree.map(lambda x: x * jnp.nan, fresh(*args))
+
+    monkeypatch.setattr(sft, "init_params", broken)
+    with pytest.raises(UserError, match=r"sft stopped: .*loss nan at step 1 of 4"):
         sft.train(config, str(workdir))
     assert not [p for p in (workdir / "sft" / "checkpoints").iterdir() if p.name.isdigit()]

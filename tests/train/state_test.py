@@ -1,5 +1,6 @@
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -9,6 +10,7 @@ from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import Transformer, init_params
 from tooltrain.train import state as train_state
 from tooltrain.train.optimizer import make_optimizer
+from tooltrain.train.state import TrainState
 from tooltrain.types import GRPOBatch, SFTBatch
 
 V, B, T = 64, 8, 12
@@ -57,75 +59,79 @@ def grpo_batch(seed: int = 0) -> GRPOBatch:
     )
 
 
-def make(kind: str, mesh, optimizer, *, apply=apply_fn, **options):
-    """(state, step, batch on the mesh) of one kind of step."""
-
-    def fresh():
-        if apply is logits_are_parameters:
-            key = jax.random.key(1)
-            return {"embedding": jax.random.normal(key, (B * T, V))}
-        return init_params(POLICY, jax.random.key(0))
-
-    state = train_state.create_state(mesh, fresh, optimizer)
-    shardings = train_state.state_shardings(mesh, state.params, optimizer)
-    builder = {"sft": train_state.make_sft_step, "grpo": train_state.make_grpo_step}[kind]
-    return state, builder(apply, optimizer, mesh, shardings, **options)
-
-
 BATCHES = {"sft": sft_batch, "grpo": grpo_batch}
+STEPS = {"sft": train_state.make_sft_step, "grpo": train_state.make_grpo_step}
+adamw = make_optimizer("adamw", lambda _: 1e-3)
+muon = make_optimizer("muon", lambda _: 1e-3)
 
 
-def run(kind: str, mesh, optimizer, steps: int = 2, **options):
+@functools.cache
+def host_params():
+    return jax.device_get(init_params(POLICY, jax.random.key(0)))
+
+
+@functools.cache
+def programs(kind: str, shape: tuple[int, int, int], optimizer, apply=apply_fn, **options):
+    """(mesh, shardings of the state, jitted step): compiled once for all tests."""
+    mesh = mesh_of(*shape)
+    shapes = logits_params() if apply is logits_are_parameters else host_params()
+    shardings = train_state.state_shardings(mesh, shapes, optimizer)
+    return mesh, shardings, STEPS[kind](apply, optimizer, mesh, shardings, **options)
+
+
+def logits_params():
+    return {"embedding": jax.random.normal(jax.random.key(1), (B * T, V))}
+
+
+def fresh_state(mesh, optimizer, params=None) -> TrainState:
+    params = sharding.shard_params(mesh, host_params() if params is None else params)
+    return train_state.state_of_params(mesh, params, optimizer)
+
+
+def run(kind: str, shape: tuple[int, int, int], optimizer, batches, **options):
+    """(state, metrics of the last step) after a step on each batch, on the host."""
+    mesh, _, step = programs(kind, shape, optimizer, **options)
     with jax.set_mesh(mesh):
-        state, step = make(kind, mesh, optimizer, **options)
-        for i in range(steps):
-            batch = sharding.shard_batch(mesh, BATCHES[kind](seed=i))
-            state, metrics = step(state, batch)
+        state = fresh_state(mesh, optimizer)
+        for batch in batches:
+            state, metrics = step(state, sharding.shard_batch(mesh, batch))
         return jax.device_get((state, metrics))
 
 
-@pytest.mark.parametrize(("kind", "name"), [("sft", "muon"), ("grpo", "adamw")])
-def test_one_device_and_eight_make_the_same_step(kind, name):
-    # SGD-like smoothness: AdamW divides by |g|, which turns rounding of tiny gradients into
-    # whole steps, so epsilon-free equality is asked of losses and of the parameters alike.
-    optimizer = make_optimizer(name, lambda _: 1e-3)
-    expected, expected_metrics = run(kind, mesh_of(1, 1, 1), optimizer)
+def check_close(a, b) -> None:
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5), a, b)
+
+
+@pytest.mark.parametrize(("kind", "optimizer"), [("sft", muon), ("grpo", adamw)])
+def test_one_device_and_eight_make_the_same_step(kind, optimizer):
+    batches = [BATCHES[kind](seed=0), BATCHES[kind](seed=1)]
+    expected, expected_metrics = run(kind, (1, 1, 1), optimizer, batches)
     for shape in [(8, 1, 1), (4, 2, 1), (2, 2, 2)]:
-        state, metrics = run(kind, mesh_of(*shape), optimizer)
-        for name, value in expected_metrics.items():
-            np.testing.assert_allclose(metrics[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-            state.params,
-            expected.params,
-        )
+        state, metrics = run(kind, shape, optimizer, batches)
+        check_close(metrics, expected_metrics)
+        check_close(state.params, expected.params)
 
 
-@pytest.mark.parametrize("kind", ["sft", "grpo"])
-def test_four_microbatches_make_the_step_of_one_batch(kind):
-    optimizer = make_optimizer("adamw", lambda _: 1e-3)
-    mesh = mesh_of(2, 1, 1)
-    whole, whole_metrics = run(kind, mesh, optimizer)
-    parts, parts_metrics = run(kind, mesh, optimizer, microbatches=4)
-    for name, value in whole_metrics.items():
-        np.testing.assert_allclose(parts_metrics[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-        whole.params,
-        parts.params,
-    )
+@pytest.mark.parametrize(("kind", "optimizer"), [("sft", muon), ("grpo", adamw)])
+def test_four_microbatches_make_the_step_of_one_batch(kind, optimizer):
+    batches = [BATCHES[kind]()]
+    whole, whole_metrics = run(kind, (1, 1, 1), optimizer, batches)
+    parts, parts_metrics = run(kind, (1, 1, 1), optimizer, batches, microbatches=4)
+    check_close(parts_metrics, whole_metrics)
+    check_close(parts.params, whole.params)
 
 
 def test_a_batch_that_microbatches_do_not_divide_is_an_error():
     with pytest.raises(ValueError, match="8 rows cannot be split into 3"):
-        run("sft", mesh_of(1, 1, 1), optax.sgd(1.0), microbatches=3)
+        run("sft", (1, 1, 1), adamw, [sft_batch()], microbatches=3)
 
 
 def gradient_of_logits(kind: str, batch, **options) -> np.ndarray:
     """d loss / d logits, [B, T, V]: what one step of SGD with rate 1 took away."""
-    mesh = mesh_of(1, 1, 1)
-    state, step = make(kind, mesh, optax.sgd(1.0), apply=logits_are_parameters, **options)
-    before = np.asarray(state.params["embedding"])
+    optimizer = optax.sgd(1.0)
+    mesh, _, step = programs(kind, (1, 1, 1), optimizer, apply=logits_are_parameters, **options)
+    state = fresh_state(mesh, optimizer, logits_params())
+    before = np.array(state.params["embedding"])
     after = step(state, sharding.shard_batch(mesh, batch))[0].params["embedding"]
     return (before - np.asarray(after)).reshape(B, T, V)
 
@@ -151,14 +157,8 @@ def test_perturbing_what_was_not_sampled_changes_no_bit_of_the_update():
         old_logprobs=batch.old_logprobs + noise,
         ref_logprobs=batch.ref_logprobs - noise,
     )
-    mesh = mesh_of(1, 1, 1)
-    optimizer = make_optimizer("adamw", lambda _: 1e-2)
-    results = []
-    for part in (batch, other):
-        state, step = make("grpo", mesh, optimizer)
-        state, _ = step(state, sharding.shard_batch(mesh, part))
-        results.append(jax.device_get(state.params))
-    jax.tree.map(np.testing.assert_array_equal, *results)
+    states = [run("grpo", (1, 1, 1), adamw, [part])[0] for part in (batch, other)]
+    jax.tree.map(np.testing.assert_array_equal, *states)
 
 
 def test_sft_steps_by_weighted_softmax_minus_onehot():
@@ -178,10 +178,10 @@ def test_sft_steps_by_weighted_softmax_minus_onehot():
 
 
 def test_the_state_that_is_passed_in_is_donated():
-    mesh = mesh_of(1, 1, 1)
-    state, step = make("sft", mesh, make_optimizer("adamw", lambda _: 1e-3))
+    mesh, _, step = programs("sft", (1, 1, 1), muon)
+    state = fresh_state(mesh, muon)
     new, _ = step(state, sharding.shard_batch(mesh, sft_batch()))
-    assert all(x.is_deleted() for x in jax.tree.leaves(state.params))
+    assert all(x.is_deleted() for x in jax.tree.leaves(state))
     assert int(new.step) == 1
 
 
@@ -192,24 +192,19 @@ def test_a_step_is_traced_once_a_shape():
         traces.append(tokens.shape)
         return apply_fn(params, tokens, positions, segment_ids)
 
-    mesh = mesh_of(2, 2, 2)
+    mesh, _, step = programs("grpo", (2, 2, 2), adamw, apply=counting)
+    half = jax.tree.map(lambda x: x[:4], grpo_batch())
     with jax.set_mesh(mesh):
-        state, step = make("grpo", mesh, make_optimizer("adamw", lambda _: 1e-3), apply=counting)
-        for i in range(3):
-            state, _ = step(state, sharding.shard_batch(mesh, grpo_batch(i)))
-        assert traces == [(B, T)]
-        half = jax.tree.map(lambda x: x[:4], grpo_batch())
-        for _ in range(2):
-            state, _ = step(state, sharding.shard_batch(mesh, half))
+        state = fresh_state(mesh, adamw)
+        for batch in (grpo_batch(0), grpo_batch(1), half, half, grpo_batch(2)):
+            state, _ = step(state, sharding.shard_batch(mesh, batch))
     assert traces == [(B, T), (4, T)]
 
 
-def test_the_reference_logprobs_are_those_of_the_policy_that_sampled():
-    # The loss at the reference policy itself has KL exactly 0.
-    mesh = mesh_of(1, 1, 1)
-    state, step = make("grpo", mesh, make_optimizer("adamw", lambda _: 1e-3), temperature=0.7)
-    shardings = sharding.parameter_shardings(mesh, state.params)
-    logprobs = train_state.make_logprobs_step(apply_fn, mesh, shardings, temperature=0.7)
+def test_at_the_policy_that_sampled_both_kls_are_zero():
+    mesh, shardings, step = programs("grpo", (1, 1, 1), adamw)
+    logprobs = train_state.make_logprobs_step(apply_fn, mesh, shardings.params)
+    state = fresh_state(mesh, adamw)
     batch = sharding.shard_batch(mesh, grpo_batch())
     own = logprobs(state.params, batch.tokens)
     _, metrics = step(state, batch._replace(ref_logprobs=own, old_logprobs=own))
@@ -217,20 +212,36 @@ def test_the_reference_logprobs_are_those_of_the_policy_that_sampled():
     np.testing.assert_allclose(metrics["approx_kl"], 0.0, atol=1e-9)
 
 
-def test_optimizer_moments_live_where_their_parameters_do():
+def test_evaluation_counts_what_the_policy_is_to_write_and_nothing_else():
+    # Weights of 0.1 (context) and the first token's do not count; sums, not means.
+    mesh = mesh_of(1, 1, 1)
+    params = logits_params()
+    where = sharding.parameter_shardings(mesh, params)
+    batch = sft_batch()
+    found = train_state.make_sft_evaluation(logits_are_parameters, mesh, where)(params, batch)
+    logits = np.asarray(params["embedding"]).reshape(B, T, V)
+    logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    counted = [(b, t) for b in range(B) for t in range(1, T) if batch.loss_weight[b, t] == 1.0]
+    nll = [-logprobs[b, t - 1, batch.tokens[b, t]] for b, t in counted]
+    right = [logits[b, t - 1].argmax() == batch.tokens[b, t] for b, t in counted]
+    np.testing.assert_allclose(found["weight"], len(counted))
+    np.testing.assert_allclose(found["loss"], sum(nll), rtol=1e-5)
+    np.testing.assert_allclose(found["token_accuracy"], sum(right))
+
+
+@pytest.mark.parametrize("optimizer", [adamw, muon])
+def test_a_state_is_made_where_it_lives_moments_beside_their_parameters(optimizer):
     mesh = mesh_of(2, 2, 2)
-    for name in ("adamw", "muon"):
-        optimizer = make_optimizer(name, lambda _: 1e-3)
-        state = train_state.create_state(
-            mesh, lambda: init_params(POLICY, jax.random.key(0)), optimizer
-        )
-        moments = optax.tree.get_all_with_path(state.opt_state, "mu")
-        found = [
-            leaf.sharding == sharding.parameter_shardings(mesh, state.params)["layers"]["query"]
-            for _, moment in moments
-            for path, leaf in jax.tree_util.tree_leaves_with_path(moment)
-            if sharding.path_name(path) == "layers/query"
-        ]
-        assert found == [True]
-    assert isinstance(state.step, jax.Array)
-    assert jnp.array_equal(state.step, 0)
+    state = train_state.create_state(
+        mesh, lambda: init_params(POLICY, jax.random.key(0)), optimizer
+    )
+    assert int(state.step) == 0
+    where = sharding.parameter_shardings(mesh, state.params)
+    assert jax.tree.map(lambda x: x.sharding, state.params) == where
+    found = [
+        leaf.sharding
+        for _, moment in optax.tree.get_all_with_path(state.opt_state, "mu")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(moment)
+        if sharding.path_name(path) == "layers/query"
+    ]
+    assert found == [where["layers"]["query"]]
