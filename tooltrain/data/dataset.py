@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import overload
@@ -52,7 +54,9 @@ def write_traces(
     tfds.disable_progress_bar()
     with replacing(directory) as beside:
         builder = ToolTraces(data_dir=str(beside), splits=filled, description=description)
-        builder.download_and_prepare()
+        with contextlib.redirect_stdout(io.StringIO()):  # it tells of downloads; there are none
+            builder.download_and_prepare()
+        shutil.rmtree(beside / "downloads", ignore_errors=True)  # TFDS makes it, empty
 
 
 @contextlib.contextmanager
