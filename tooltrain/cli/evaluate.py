@@ -4,11 +4,12 @@ import sys
 
 from ml_collections import ConfigDict
 
-from tooltrain.cli import main
+from tooltrain.cli import devices, main
 from tooltrain.eval.heldout import evaluate_workdir
 
 
 def evaluate(config: ConfigDict, workdir: str) -> None:
+    devices.prepare(workdir)
     evaluate_workdir(config, workdir, flags=sys.argv[1:])
 
 

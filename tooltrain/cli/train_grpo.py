@@ -1,7 +1,15 @@
 """Improves the policy of WORKDIR/sft by GRPO in the environment; resumes WORKDIR/grpo."""
 
-from tooltrain.cli import main
+from ml_collections import ConfigDict
+
+from tooltrain.cli import devices, main
 from tooltrain.train.grpo import train
 
+
+def train_grpo(config: ConfigDict, workdir: str) -> None:
+    devices.prepare(workdir)
+    train(config, workdir)
+
+
 if __name__ == "__main__":
-    main.run(train)
+    main.run(train_grpo)

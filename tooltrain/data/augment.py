@@ -25,16 +25,18 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d\d:\d\d")
 _EXPONENT = re.compile(r"-?[\d.]+e[+-]?\d+")  # 1e-05: its letters are not replaceable
 _WORD = re.compile(r"[^\W\d_]+")
-_VOWELS, _CONSONANTS = "aeiou", "bcdfghjklmnprstvwz"
 
 
-def augment(trace: Trace, views: Sequence[str], rng: random.Random) -> tuple[Trace, list[str]]:
+def augment(
+    trace: Trace, views: Sequence[str], pieces: Sequence[str], rng: random.Random
+) -> tuple[Trace, list[str]]:
     """`trace` and its views with new values; the query is written anew.
 
-    views: projected response of each gold call, JSON text. The workflow, the tools
+    views: projected response of each gold call, JSON text. pieces: what new words are made
+    of (`Tokenizer.word_pieces`). The workflow, the tools
     offered and every binding stay; the `where` values of selectors change with the rest.
     """
-    new = _replacements(trace, views, rng)
+    new = _replacements(trace, views, pieces, rng)
     selectors = {}
     calls = []
     for call in trace.calls:
@@ -59,7 +61,9 @@ def _with_selector(binding, selector: str):
     return type(binding)(binding.argument, binding.source, binding.path, selector)
 
 
-def _replacements(trace: Trace, views: Sequence[str], rng: random.Random) -> dict[str, str]:
+def _replacements(
+    trace: Trace, views: Sequence[str], pieces: Sequence[str], rng: random.Random
+) -> dict[str, str]:
     """New text of every value text that the trace passes around."""
     old: dict[str, None] = {}
     names: set[str] = set()
@@ -91,11 +95,18 @@ def _replacements(trace: Trace, views: Sequence[str], rng: random.Random) -> dic
     new: dict[str, str] = {}
     words: dict[str, str] = {}
     for text in old:
-        new[text] = _like(text, rng, days, words, text in names)
+        new[text] = _like(text, rng, days, words, text in names, pieces)
     return new
 
 
-def _like(text: str, rng: random.Random, days: int, words: dict[str, str], is_text: bool) -> str:
+def _like(
+    text: str,
+    rng: random.Random,
+    days: int,
+    words: dict[str, str],
+    is_text: bool,
+    pieces: Sequence[str],
+) -> str:
     """Another value of the same shape. Dates of a trace move together, so that a stay
     keeps its length; a word is replaced alike wherever it stands in the trace."""
     if _DATE.fullmatch(text):
@@ -110,27 +121,18 @@ def _like(text: str, rng: random.Random, days: int, words: dict[str, str], is_te
         low = 10 ** (len(text) - 1)
         return str(rng.randrange(low, 10 * low))
     if is_text or (" " in text and not any(c.isdigit() for c in text)):
-        return _WORD.sub(lambda m: _word_like(m[0], rng, words), text)
+        return _WORD.sub(lambda m: _word_like(m[0], rng, words, pieces), text)
     return "".join(_character_like(c, i, text, rng) for i, c in enumerate(text))
 
 
-def _word_like(word: str, rng: random.Random, words: dict[str, str]) -> str:
+def _word_like(word: str, rng: random.Random, words: dict[str, str], pieces: Sequence[str]) -> str:
     key = word.lower()
     if key not in words:
-        # Half of the words stay: a name is seldom all new.
-        made = key if rng.random() < 0.4 else _syllables(rng, len(key))
-        words[key] = made
+        # Some words stay: a name is seldom all new.
+        made = "".join(rng.choice(pieces) for _ in range(rng.choice((1, 1, 2, 3))))
+        words[key] = key if rng.random() < 0.3 else made
     made = words[key]
     return made.capitalize() if word[:1].isupper() else made
-
-
-def _syllables(rng: random.Random, length: int) -> str:
-    made = ""
-    while len(made) < max(2, min(length, 10)):
-        made += rng.choice(_CONSONANTS) + rng.choice(_VOWELS)
-        if rng.random() < 0.3:
-            made += rng.choice(_CONSONANTS)
-    return made
 
 
 def _character_like(c: str, i: int, text: str, rng: random.Random) -> str:

@@ -99,7 +99,7 @@ FRAMES: Mapping[str, Frame] = {
         ),
         ("the flights from {fromId} to {toId} on {departDate}",),
         _FLIGHT,
-        {"name": "the airport where {pick} flight from {fromId} to {toId} on {departDate} lands"},
+        {"name": "the airport where the flight from {fromId} to {toId} on {departDate} lands"},
     ),
     "Get_Min_Price": Frame(
         (

@@ -25,7 +25,8 @@ from tooltrain.synthesis.statements import is_name
 from tooltrain.synthesis.workflow import SlotEdge, Workflow, mined
 from tooltrain.types import Binding, Call, GoldCall, Json, Observation, ObservationKind, Trace
 
-TRAIN, VALIDATION, TEST, TEST_WORKFLOWS = "train", "validation", "test", "test_workflows"
+TRAIN, TRAIN_RL = "train", "train_rl"  # gold to imitate; prompts to roll out
+VALIDATION, TEST, TEST_WORKFLOWS = "validation", "test", "test_workflows"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Settings:
 
     min_support: how many recorded calls a workflow must have been seen in.
     held_out_workflows: share of the workflows that only `test_workflows` plays.
+    train_rl_share: of the entities that GRPO rolls out and SFT never sees, so that its
+    prompts are as new to the policy as a test prompt; 0: no such split.
     queries_per_filling: queries written for one filling of a training trace; test
     fillings get one each. distractors: tools offered beside those of the gold calls.
     """
@@ -46,20 +49,22 @@ class Settings:
     queries_per_filling: int = 4
     distractors: int = 3
     held_out_workflows: float = 0.15
+    train_rl_share: float = 0.0
     validation_share: float = 0.1
     test_share: float = 0.2
     seed: int = 0
 
+    @property
+    def train_share(self) -> float:
+        return 1 - self.train_rl_share - self.validation_share - self.test_share
+
     def __post_init__(self):
-        shares = (
-            self.validation_share,
-            self.test_share,
-            1 - self.validation_share - self.test_share,
-        )
-        if min(shares) <= 0:
+        shares = (self.validation_share, self.test_share, self.train_share)
+        if min(shares) <= 0 or self.train_rl_share < 0:
             raise UserError(
                 f"config.synthesis: validation_share {self.validation_share} and test_share "
-                f"{self.test_share} must be above 0 and leave something to train on (sum below 1)"
+                f"{self.test_share} must be above 0, train_rl_share {self.train_rl_share} not "
+                "below, and together they must leave something to train on (sum below 1)"
             )
         if self.max_calls < 2 or self.queries_per_filling < 1 or self.distractors < 0:
             raise UserError(
@@ -317,14 +322,16 @@ def _split(
     rejected: collections.Counter[str],
 ) -> dict[str, list[Draft]]:
     shares = {
-        TRAIN: 1 - settings.validation_share - settings.test_share,
+        TRAIN: settings.train_share,
+        TRAIN_RL: settings.train_rl_share,
         VALIDATION: settings.validation_share,
         TEST: settings.test_share,
     }
+    shares = {name: share for name, share in shares.items() if share}
     # A workflow counts by the square root of its fillings: the large ones do not decide.
     weights = [per_workflow[d.workflow.id] ** -0.5 for d in drafts]
     home = assign([d.entities for d in drafts], weights, shares, seed=settings.seed)
-    splits: dict[str, list[Draft]] = {TRAIN: [], VALIDATION: [], TEST: [], TEST_WORKFLOWS: []}
+    splits: dict[str, list[Draft]] = {name: [] for name in (*shares, TEST_WORKFLOWS)}
     for draft in drafts:
         homes = {home[e] for e in draft.entities}
         if len(homes) != 1:
@@ -353,7 +360,7 @@ def _write(
     """Traces with queries and offered tools; each passes the derivability check."""
     rng = random.Random(f"{settings.seed}/{split}")
     traces: list[Trace] = []
-    for copy in range(settings.queries_per_filling if split == TRAIN else 1):
+    for copy in range(settings.queries_per_filling if split in (TRAIN, TRAIN_RL) else 1):
         for draft in drafts:
             trace = _trace(f"{split}-{len(traces)}", draft, environment, settings, rng)
             reasons = (
@@ -394,10 +401,10 @@ def _trace(
 def _without_shared_calls(
     splits: dict[str, list[Trace]], rejected: collections.Counter[str]
 ) -> dict[str, list[Trace]]:
-    """Drops test and validation traces that hold a call that stands in an earlier split."""
+    """Drops traces that hold a call that stands in an earlier split."""
     seen: set[str] = set()
     kept = {}
-    for name in (TRAIN, VALIDATION, TEST, TEST_WORKFLOWS):
+    for name in splits:
         calls = [{f"{c.name} {sorted(c.arguments.items())}" for c in t.calls} for t in splits[name]]
         # Both test splits are evaluated, never trained on: they may share calls.
         if name != TEST_WORKFLOWS:

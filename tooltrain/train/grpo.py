@@ -76,7 +76,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     traces_dir = pathlib.Path(config.traces or f"{workdir}/traces")
     environment = open_environment(cache_path, **config.projection)
     template = ChatTemplate(Tokenizer.load(traces_dir / "tokenizer.json"))
-    traces = open_traces(traces_dir, "train")
+    traces = open_traces(traces_dir, grpo.split)
     prompt_indices = iter(
         prompt_batches(len(traces), prompts_per_step=grpo.prompts_per_step, seed=config.seed)
     )
