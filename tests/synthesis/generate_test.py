@@ -22,6 +22,7 @@ from tooltrain.synthesis.generate import (
     TEST,
     TEST_WORKFLOWS,
     TRAIN,
+    TRAIN_RL,
     VALIDATION,
     Settings,
     generate,
@@ -34,9 +35,8 @@ from tooltrain.types import Call
 CATEGORIES = {"city", "landmark", "hotel", "district", "airport", "region"}
 CATEGORIES |= {"trending", "price", "popularity", "distance"}
 PAIRS = [
-    *itertools.combinations((TRAIN, VALIDATION, TEST), 2),
-    (TRAIN, TEST_WORKFLOWS),
-    (VALIDATION, TEST_WORKFLOWS),
+    *itertools.combinations((TRAIN, TRAIN_RL, VALIDATION, TEST), 2),
+    *((name, TEST_WORKFLOWS) for name in (TRAIN, TRAIN_RL, VALIDATION)),
 ]
 
 
@@ -63,12 +63,12 @@ def _bound_and_named(traces) -> tuple[set[str], set[str]]:
                 if argument in bound and is_specific(text):
                     bound_values.add(text)
                 elif argument not in bound and is_name(value):
-                    names.add(text.lower())
+                    names.add(text)
     return bound_values - CATEGORIES, names - CATEGORIES
 
 
 def test_every_split_has_traces(splits):
-    assert set(splits) == {TRAIN, VALIDATION, TEST, TEST_WORKFLOWS}
+    assert set(splits) == {TRAIN, TRAIN_RL, VALIDATION, TEST, TEST_WORKFLOWS}
     assert all(len(traces) > 20 for traces in splits.values())
 
 
@@ -90,7 +90,7 @@ def test_no_id_of_a_test_trace_stands_in_a_training_call(splits):
     test_ids = _bound_and_named([*splits[TEST], *splits[TEST_WORKFLOWS]])[0]
     given = {
         value_text(value)
-        for trace in splits[TRAIN]
+        for trace in (*splits[TRAIN], *splits[TRAIN_RL])
         for call in trace.calls
         for value in call.arguments.values()
     }
@@ -99,7 +99,7 @@ def test_no_id_of_a_test_trace_stands_in_a_training_call(splits):
 
 def test_held_out_workflows_are_played_in_their_split_only(splits):
     held_out = {trace.workflow for trace in splits[TEST_WORKFLOWS]}
-    for name in (TRAIN, VALIDATION, TEST):
+    for name in (TRAIN, TRAIN_RL, VALIDATION, TEST):
         assert held_out.isdisjoint(trace.workflow for trace in splits[name])
 
 
@@ -201,6 +201,7 @@ def test_a_cache_without_samples_is_one_clear_error(tmp_path):
     [
         ("validation_share", 0.0),
         ("test_share", 0.95),
+        ("train_rl_share", -0.1),
         ("max_calls", 1),
         ("queries_per_filling", 0),
         ("distractors", -1),

@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 
 from tooltrain.env.projection import leaf_values
+from tooltrain.env.schema import number_text
 from tooltrain.synthesis.frames import PHRASES
 from tooltrain.synthesis.provenance import is_specific, value_text
 from tooltrain.synthesis.queries import write_query
@@ -23,6 +24,7 @@ from tooltrain.types import GoldCall, Json, Trace
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d\d:\d\d")
+_DECIMAL = re.compile(r"-?\d+\.\d+")
 _EXPONENT = re.compile(r"-?[\d.]+e[+-]?\d+")  # 1e-05: its letters are not replaceable
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -96,6 +98,8 @@ def _replacements(
     words: dict[str, str] = {}
     for text in old:
         new[text] = _like(text, rng, days, words, text in names, pieces)
+        if _DECIMAL.fullmatch(text):  # the same text whether a string or a number holds it
+            new[text] = number_text(float(new[text]))
     return new
 
 

@@ -21,7 +21,6 @@ from tooltrain.env.suites import complexfuncbench
 from tooltrain.env.suites.complexfuncbench import (
     DOMAINS,
     SAMPLES_MEMBER,
-    TOOLS_MEMBER,
     ImportCounts,
     merge,
     open_wheel,
@@ -249,52 +248,64 @@ def test_204_requests_were_recorded_with_different_responses(booking_cache, samp
         assert cache.lookup(*key) == (True, merged)
 
 
-def _broken(samples: list[Sample], cache: Cache, combine) -> tuple[int, int]:
+@pytest.fixture(scope="module")
+def broken(booking_cache, samples):
     """Samples in which a reference, and in which a mined link, no longer holds where each
     request has one response, combined from its recordings."""
-    tools = cache.tools()
-    held = {key: combine(found) for key, found in _requests(cache, samples).items()}
-    references = links = 0
-    for sample, sample_links in zip(samples, mine(samples)[0], strict=True):
-        responses = [held[c.name, tools[c.name].canonical(c.arguments)] for c in sample.calls]
-        references += any(
-            call.arguments[argument] not in resolve(responses[source], path)
-            for call in sample.calls
-            for argument, source, path in call.references
-        )
-        links += any(
-            value_text(sample.calls[link.target].arguments[link.argument])
-            not in produced(responses[link.source], generic(link.path))
-            for link in sample_links
-        )
-    return references, links
+    cache = Cache.open(booking_cache)
+    tools, requests, links = cache.tools(), _requests(cache, samples), mine(samples)[0]
+
+    def count(combine) -> tuple[int, int]:
+        held = {key: combine(found) for key, found in requests.items()}
+        references = linked = 0
+        for sample, sample_links in zip(samples, links, strict=True):
+            responses = [held[c.name, tools[c.name].canonical(c.arguments)] for c in sample.calls]
+            references += any(
+                call.arguments[argument] not in resolve(responses[source], path)
+                for call in sample.calls
+                for argument, source, path in call.references
+            )
+            linked += any(
+                value_text(sample.calls[link.target].arguments[link.argument])
+                not in produced(responses[link.source], generic(link.path))
+                for link in sample_links
+            )
+        return references, linked
+
+    return count
 
 
 def _longest(found):
     return max(found, key=lambda response: len(orjson.dumps(response)))
 
 
-def test_under_the_deep_merge_every_chain_holds(booking_cache, samples):
-    assert _broken(samples, Cache.open(booking_cache), lambda f: functools.reduce(merge, f)) == (
-        0,
-        0,
-    )
+def test_under_the_deep_merge_every_chain_holds(broken):
+    assert broken(lambda found: functools.reduce(merge, found)) == (0, 0)
 
 
-def test_taking_the_first_or_the_longest_response_breaks_a_fifth_of_the_chains(
-    booking_cache, samples
-):
-    cache = Cache.open(booking_cache)
-    assert _broken(samples, cache, lambda found: found[0]) == (211, 231)
-    assert _broken(samples, cache, _longest) == (202, 212)
+def test_taking_the_first_or_the_longest_response_breaks_a_fifth_of_the_chains(broken):
+    assert broken(lambda found: found[0]) == (211, 231)
+    assert broken(_longest) == (202, 212)
 
 
-def test_tools_are_read_with_their_defaults_and_enums(booking_wheel):
-    with open_wheel(booking_wheel) as archive, archive.open(TOOLS_MEMBER) as file:
-        tools = {tool.name: tool for tool in read_tools(file)}
-    schema = tools["Search_Attractions"].properties["sortBy"]
-    assert schema["type"] == "string"
-    assert tools["Search_Hotels"].required
+def test_tools_keep_their_defaults_enums_and_required_arguments():
+    parameter = {"type": "string", "description": "d", "enum": [], "default": None}
+    spec = {
+        "name": "Find(It)",
+        "description": "Finds.",
+        "query_parameters": {
+            "q": parameter | {"required": True},
+            "n": parameter | {"type": "number", "default": 0, "required": False},
+            "sort": parameter | {"enum": ["a", "b"], "required": False},
+        },
+    }
+    (tool,) = read_tools(io.BytesIO(json.dumps([spec]).encode()))
+    assert (tool.name, tool.original_name, tool.required) == ("Find_It", "Find(It)", ("q",))
+    assert dict(tool.properties) == {
+        "q": {"type": "string", "description": "d"},
+        "n": {"type": "number", "description": "d", "default": 0},
+        "sort": {"type": "string", "description": "d", "enum": ["a", "b"]},
+    }
 
 
 _PEAK = """
@@ -308,6 +319,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_an_import_takes_less_than_1_gb_and_says_what_it_saw(booking_wheel, tmp_path):
     command = [sys.executable, "-c", _PEAK, str(booking_wheel), str(tmp_path / "c.sqlite")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
