@@ -97,5 +97,5 @@ def test_matrices_are_told_by_their_place_not_their_rank():
 
 
 def test_an_unknown_optimizer_is_an_error_that_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"'sgd'.*adamw, muon"):
-        make_optimizer("sgd", lambda _: 0.1)
+    with pytest.raises(UserError, match=r"'lion'.*adamw, muon"):
+        make_optimizer("lion", lambda _: 0.1)
