@@ -117,6 +117,7 @@ def get_config() -> ConfigDict:
     config.grpo.top_k = 0  # sample from the k likeliest tokens; 0: all
     config.grpo.top_p = 1.0  # sample from the least set of this probability
     config.grpo.max_turns = 6
+    config.grpo.max_failed_turns = 1  # a rollout ends there (evaluation goes on); 0: it never does
     config.grpo.max_turn_tokens = 192
     config.grpo.max_len = 640  # tokens of an episode, prompt and responses included
     config.grpo.slots = 64  # episodes decoded together
@@ -127,7 +128,7 @@ def get_config() -> ConfigDict:
     config.grpo.sample_episodes = 2  # written to episodes.jsonl at each logged step
 
     config.eval = ConfigDict()
-    config.eval.episodes = 0  # of the test split; 0: all
+    config.eval.episodes = 320  # of each test split; 0: all
     config.eval.temperature = 0.0  # greedy
     config.eval.slots = 64
     return config

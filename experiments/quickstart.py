@@ -69,7 +69,12 @@ def quickstart(config: ConfigDict, workdir: str) -> None:
         seeds.append(found["result"])
 
         # --- results: after every seed, so that an interrupted run leaves a table --------
-        _write(config, seeds)
+        evaluated = json.loads((directory / "eval" / "baselines.json").read_text())
+        baselines = {
+            name: found["splits"][MAIN_SPLIT]["metrics"][METRICS[0]]["mean"]
+            for name, found in evaluated.items()
+        }
+        _write(config, seeds, baselines)
         print(json.dumps(found["result"]), flush=True)
 
 
@@ -96,7 +101,7 @@ def _result(directory: pathlib.Path, seed: int, minutes: float) -> dict[str, flo
     return result
 
 
-def _write(config: ConfigDict, seeds: list[dict[str, float]]) -> None:
+def _write(config: ConfigDict, seeds: list[dict[str, float]], baselines: dict[str, float]) -> None:
     path = pathlib.Path(RESULTS.value)
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [name for name in seeds[0] if name != "seed"]
@@ -112,6 +117,7 @@ def _write(config: ConfigDict, seeds: list[dict[str, float]]) -> None:
             "jax": jax.__version__,
         },
         "config": json.loads(json.dumps(config.to_dict())),
+        "baselines": baselines,  # strict turn accuracy on the test split, without a policy
         "seeds": seeds,
         "mean": {name: float(np.mean([s[name] for s in seeds])) for name in names},
         "strict_turn_accuracy_gain": {

@@ -145,6 +145,7 @@ class EndReason(enum.StrEnum):
 
     FINISHED = "finished"  # a turn without calls
     MAX_TURNS = "max_turns"
+    MAX_FAILED_TURNS = "max_failed_turns"  # turns in which a call failed
     MAX_TURN_TOKENS = "max_turn_tokens"  # a turn ran into its token limit
     CONTEXT_FULL = "context_full"  # no room for the next turn in the cache
 

@@ -1,5 +1,4 @@
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -172,19 +171,42 @@ def test_every_end_has_its_reason(play, engine, world):
     assert (unread.num_turns, unread.records) == (0, ())
 
 
+def test_a_limit_on_failed_turns_ends_an_episode_at_the_failure_and_changes_nothing_before(
+    play, engine, sampled
+):
+    limited = play(engine, generations=6, sampling=SAMPLED, seed=3, max_failed_turns=1)
+    ended = [r for r in limited if r.end is EndReason.MAX_FAILED_TURNS]
+    assert ended
+    for short, long in zip(limited, sampled, strict=True):
+        np.testing.assert_array_equal(short.tokens, long.tokens[: len(short.tokens)])
+        assert short.records == long.records[: len(short.records)]
+        failed = {r.turn for r in short.records if r.kind is not ObservationKind.OK}
+        assert failed <= {short.num_turns - 1}
+
+
 def test_a_tool_that_was_not_offered_is_unknown(play, engine, world):
     prompt = dataclasses.replace(world.prompts[0], tools=("get_weather",))
     rollout = play(engine, [prompt], sampling=GREEDY)[0]
     assert rollout.records[0].kind is ObservationKind.UNKNOWN_TOOL
 
 
-def test_nothing_is_compiled_in_a_steady_state_of_mixed_lengths(play, engine, world, sampled):
-    run = functools.partial(play, engine, generations=6, sampling=SAMPLED)
-    run(seed=4)
+def test_a_warm_engine_compiles_nothing_whatever_the_lengths(play, engine, world, learned):
+    engine.warm_up(learned.params, SAMPLED)
     before = dict(decode.TRACES)
-    for seed in range(5, 12):
-        run(seed=seed)
+    ends = set()
+    for batch in range(50):
+        few = world.prompts[batch % 3 :]
+        played = play(
+            engine,
+            few,
+            generations=1 + batch % 5,
+            sampling=SAMPLED,
+            seed=batch,
+            max_turn_tokens=5 + batch,
+        )
+        ends |= {rollout.end for rollout in played}
     assert dict(decode.TRACES) == before
+    assert len(ends) >= 3
 
 
 @pytest.mark.parametrize("wrong", ["twice", "empty"])

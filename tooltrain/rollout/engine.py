@@ -75,6 +75,22 @@ class Engine:
         """Forgets every slot (after an update the cached keys are another policy's)."""
         self.lengths[:] = 0
 
+    def warm_up(self, params: Params, sampling: Sampling) -> None:
+        """Compiles every shape there is; after it no request compiles anything.
+
+        Without it a shape is compiled when it first occurs, and a rare one may occur late.
+        There are rows x prefixes x (2 + chunks) shapes, of about half a second each for a
+        policy of three layers on one free core.
+        """
+        for rows, prefix in itertools.product(self._rows, self._prefixes):
+            nobody = self._padded([], rows, self.num_slots)
+            zeros = self._padded([], rows, 0)
+            self._cache = decode.copy(self._current(), zeros, nobody, zeros, prefix=prefix)
+            for chunk in self._chunks:
+                block = np.zeros((rows, chunk), np.int32)
+                self._cache = self._prefill(params, nobody, block, zeros, prefix)
+            self._cache, _ = self._decode(params, nobody, (zeros,) * 4, prefix, sampling, 0)
+
     def prefill(self, params: Params, tokens: Mapping[int, Sequence[int]]) -> None:
         """Appends tokens[slot] to each slot, in chunks."""
         left = {slot: list(ids) for slot, ids in tokens.items() if len(ids)}
@@ -92,15 +108,8 @@ class Engine:
                 counts[row] = min(chunk, len(left[slot]))
                 block[row, : counts[row]] = left[slot][:chunk]
                 left[slot] = left[slot][chunk:]
-            self._cache = decode.prefill(
-                params,
-                self._current(),
-                self._padded(slots, rows, self.num_slots),
-                block,
-                counts,
-                config=self.config,
-                prefix=self._prefix(slots),
-            )
+            padded = self._padded(slots, rows, self.num_slots)
+            self._cache = self._prefill(params, padded, block, counts, self._prefix(slots))
             self.lengths[slots] += counts[: len(slots)]
             left = {slot: ids for slot, ids in left.items() if ids}
 
@@ -127,21 +136,13 @@ class Engine:
         slots = [slot for slot, request in requests.items() if request.budget > 0]
         rows = _bucket(self._rows, len(slots))
         columns = (np.array(x) for x in zip(*(requests[s] for s in slots), strict=True))
-        tokens, budgets, prompts, generations = (self._padded(x, rows, 0) for x in columns)
-        self._cache, sampled = decode.decode(
+        self._cache, sampled = self._decode(
             params,
-            self._current(),
             self._padded(slots, rows, self.num_slots),
-            tokens,
-            budgets,
-            prompts,
-            generations,
-            np.uint32(seed % 2**32),
-            config=self.config,
-            sampling=sampling,
-            eos_id=self.eos_id,
-            prefix=self._prefix(slots),
-            steps=self.steps,
+            [self._padded(x, rows, 0) for x in columns],
+            self._prefix(slots),
+            sampling,
+            seed,
         )
         ids, logprobs, counts = jax.device_get(sampled)
         self.lengths[slots] += counts[: len(slots)]
@@ -149,6 +150,36 @@ class Engine:
             slot: (ids[row, : counts[row]], logprobs[row, : counts[row]])
             for row, slot in enumerate(slots)
         }
+
+    def _prefill(
+        self, params: Params, slots: np.ndarray, block: np.ndarray, counts: np.ndarray, prefix: int
+    ) -> KVCache:
+        return decode.prefill(
+            params, self._current(), slots, block, counts, config=self.config, prefix=prefix
+        )
+
+    def _decode(
+        self,
+        params: Params,
+        slots: np.ndarray,
+        columns: Sequence[np.ndarray],
+        prefix: int,
+        sampling: Sampling,
+        seed: int,
+    ) -> tuple[KVCache, decode.Sampled]:
+        """columns: of `Request`, in its order."""
+        return decode.decode(
+            params,
+            self._current(),
+            slots,
+            *columns,
+            np.uint32(seed % 2**32),
+            config=self.config,
+            sampling=sampling,
+            eos_id=self.eos_id,
+            prefix=prefix,
+            steps=self.steps,
+        )
 
     def _current(self) -> KVCache:
         return self._cache._replace(lengths=self.lengths.copy())

@@ -46,6 +46,7 @@ class _Episode:
     logprobs: list[float]
     records: list[CallRecord] = dataclasses.field(default_factory=list)
     num_turns: int = 0
+    num_failed_turns: int = 0
     turn_start: int = 0
     end: EndReason | None = None
 
@@ -79,12 +80,15 @@ def rollouts(
     seed: int = 0,
     max_turns: int = 20,
     max_turn_tokens: int = 256,
+    max_failed_turns: int | None = None,
 ) -> list[Rollout]:
     """`generations` episodes of each prompt: prompt 0's generations first, and so on.
 
     An episode is a pure function of (params, prompt, generation, seed, sampling): it does
     not depend on the engine's slots or on the other episodes. A prompt that leaves no room
     in `engine.max_len` ends at once, CONTEXT_FULL, with its tokens and nothing sampled.
+    max_failed_turns: an episode ends with so many turns in which a call failed; None: it
+    always goes on, so that the policy can recover.
 
     Raises ValueError for an empty prompt, or two prompts of one id.
     """
@@ -125,7 +129,15 @@ def rollouts(
             episode = live[slot]
             episode.extend(ids.tolist(), logprobs.tolist())
             if ids[-1] == engine.eos_id or len(ids) == requests[slot].budget:
-                _end_turn(episode, engine, environment, template, max_turns, max_turn_tokens)
+                _end_turn(
+                    episode,
+                    engine,
+                    environment,
+                    template,
+                    max_turns,
+                    max_turn_tokens,
+                    max_failed_turns,
+                )
     return [episode.finished() for episode in episodes]
 
 
@@ -177,6 +189,7 @@ def _end_turn(
     template: ChatTemplate,
     max_turns: int,
     max_turn_tokens: int,
+    max_failed_turns: int | None,
 ) -> None:
     """Executes the turn's calls, then ends the episode or appends the observations.
 
@@ -192,11 +205,14 @@ def _end_turn(
         for call, observation in zip(calls, observations, strict=True)
     )
     episode.num_turns += 1
+    episode.num_failed_turns += not all(observation.ok for observation in observations)
     if not stopped:
         full = len(turn) < max_turn_tokens
         episode.end = EndReason.CONTEXT_FULL if full else EndReason.MAX_TURN_TOKENS
     elif not calls:
         episode.end = EndReason.FINISHED
+    elif episode.num_failed_turns == max_failed_turns:
+        episode.end = EndReason.MAX_FAILED_TURNS
     elif episode.num_turns == max_turns:
         episode.end = EndReason.MAX_TURNS
     else:

@@ -203,6 +203,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                     prompts,
                     generations=grpo.generations,
                     sampling=sampling,
+                    max_failed_turns=grpo.max_failed_turns or None,
                     seed=step_seed(config.seed, step),
                 )
                 clock.lap("rollout_seconds")
