@@ -10,7 +10,7 @@ from tooltrain.rollout.engine import Engine, Request
 from tooltrain.rollout.sampling import GREEDY, Sampling
 
 CONFIG = PolicyConfig(
-    vocab_size=61, num_layers=2, d_model=24, num_heads=4, num_kv_heads=2, head_dim=8, d_ff=32
+    vocab_size=61, num_layers=1, d_model=24, num_heads=4, num_kv_heads=2, head_dim=8, d_ff=32
 )
 NO_EOS = -1
 

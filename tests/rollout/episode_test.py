@@ -151,19 +151,17 @@ def test_malformed_calls_are_answered_counted_and_the_episode_goes_on(sampled, w
 
 def test_every_end_has_its_reason(play, engine, world):
     first = world.prompts[:1]
-    length = len(first[0].tokens)
-
     assert play(engine, first, sampling=GREEDY, max_turns=1)[0].end is EndReason.MAX_TURNS
     cut = play(engine, first, sampling=GREEDY, max_turn_tokens=7)[0]
     assert cut.end is EndReason.MAX_TURN_TOKENS
     assert cut.completion_mask.sum() == 7
     assert [record.kind for record in cut.records] == [ObservationKind.MALFORMED]
 
-    long = dataclasses.replace(first[0], tokens=first[0].tokens * (MAX_LEN // length))
-    room = MAX_LEN - len(long.tokens)
-    full = play(engine, [long], sampling=SAMPLED, max_turn_tokens=MAX_LEN)[0]
+    # One token of room: the turn has begun and cannot go on.
+    long = dataclasses.replace(first[0], tokens=(first[0].tokens * 10)[1 - MAX_LEN :])
+    full = play(engine, [long], sampling=GREEDY)[0]
     assert full.end is EndReason.CONTEXT_FULL
-    assert full.completion_mask.sum() <= room
+    assert full.completion_mask.sum() == 1
 
     too_long = dataclasses.replace(first[0], tokens=first[0].tokens * 10)
     unread = play(engine, [too_long], sampling=GREEDY)[0]
