@@ -61,9 +61,9 @@ def _bound_and_named(traces) -> tuple[set[str], set[str]]:
             for argument, value in call.arguments.items():
                 text = value_text(value)
                 if argument in bound and is_specific(text):
-                    bound_values.add(text)
+                    bound_values.add(text.casefold())
                 elif argument not in bound and is_name(value):
-                    names.add(text)
+                    names.add(text.casefold())
     return bound_values - CATEGORIES, names - CATEGORIES
 
 
@@ -89,10 +89,11 @@ def test_splits_share_no_id_and_no_name(splits, pair):
 def test_no_id_of_a_test_trace_stands_in_a_training_call(splits):
     test_ids = _bound_and_named([*splits[TEST], *splits[TEST_WORKFLOWS]])[0]
     given = {
-        value_text(value)
+        text.casefold()
         for trace in (*splits[TRAIN], *splits[TRAIN_RL])
         for call in trace.calls
         for value in call.arguments.values()
+        if (text := value_text(value)) is not None
     }
     assert test_ids.isdisjoint(given)
 

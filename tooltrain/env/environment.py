@@ -87,20 +87,24 @@ def _error(kind: ObservationKind, message: str) -> Observation:
     return Observation(kind, {"error": {"kind": kind.value, "message": message}})
 
 
-def open_environment(
-    path: str, *, max_tokens: int, max_items: int, max_value_chars: int
-) -> Environment:
+def open_environment(path: str, **projection: int) -> Environment:
     """Environment over the cache at `path`, its projection keeping what edges read.
 
-    Raises CacheError for a path that is no cache, UserError for a projection out of range.
+    projection: `config.projection`, i.e. max_tokens, max_items and max_value_chars (see
+    Projection). Raises CacheError for a path that is no cache, UserError for an unknown
+    field or a value out of range.
     """
+    allowed = ("max_tokens", "max_items", "max_value_chars")
+    if unknown := sorted(set(projection) - set(allowed)):
+        raise UserError(
+            f"config.projection has no field {', '.join(unknown)}; allowed: {', '.join(allowed)}"
+        )
     cache = Cache.open(path)
     keep: dict[str, set[tuple[str, ...]]] = {}
     for edge in cache.edges():
         keep.setdefault(edge.source, set()).add(edge.path)
     frozen = {tool: frozenset(paths) for tool, paths in keep.items()}
     try:
-        projection = Projection(max_tokens, max_items, max_value_chars, frozen)
+        return Environment(cache, Projection(**projection, keep=frozen))
     except ValueError as error:
         raise UserError(f"config.projection: {error}") from error
-    return Environment(cache, projection)

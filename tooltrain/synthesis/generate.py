@@ -265,7 +265,7 @@ def _selector(response: Json, path: tuple[str | int, ...], view: str) -> str | N
 
 
 def _names(calls: Sequence[GoldCall], recorded: Recorded) -> list[str]:
-    """Names and ids of a trace: free names that the user states, and bound values."""
+    """Names and ids of a trace, casefolded: free names that the user states, bound values."""
     names = []
     for call in calls:
         bound = {b.argument for b in call.bindings}
@@ -276,7 +276,7 @@ def _names(calls: Sequence[GoldCall], recorded: Recorded) -> list[str]:
             if (argument in bound and is_specific(text)) or (
                 argument not in bound and is_name(value)
             ):
-                names.append(text)
+                names.append(text.casefold())  # "Hong kong" is Hong Kong
     return names
 
 
@@ -299,7 +299,7 @@ def _entities(drafts: Sequence[Draft], recorded: Recorded) -> Entities:
             response, view = draft.responses[i], draft.views[i]
             # Every value the view shows at a used path, chosen or not, is this entity's.
             produced = [
-                text
+                text.casefold()
                 for path in sorted(paths)
                 for _, text in produced_at(response, path)
                 if is_specific(text) and text in view
