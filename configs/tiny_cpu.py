@@ -99,7 +99,7 @@ def get_config() -> ConfigDict:
     config.grpo.final_lr_fraction = 0.1
     config.grpo.updates_per_batch = 1  # passes over the rollouts of a step
     config.grpo.minibatches = 1  # optimizer steps in a pass
-    config.grpo.microbatches = 1  # parts of a minibatch that run one after another
+    config.grpo.microbatches = 4  # parts of a minibatch that run one after another, for memory
     config.grpo.epsilon_low = 0.2  # the ratio is clipped to [1 - low, 1 + high]
     config.grpo.epsilon_high = 0.2  # > low: DAPO's clip-higher
     # Of k3 to the SFT policy; 0 skips that policy, which makes an update a third faster.
