@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from tooltrain.data.traces import trace_to_json
@@ -16,7 +15,11 @@ from tooltrain.types import Trace
 
 
 class ToolTraces(tfds.core.GeneratorBasedBuilder):
-    """Synthesized traces, one JSON text an example, with what one selects by beside it."""
+    """Synthesized traces, one JSON text an example.
+
+    One feature only: an example is a protobuf map, whose entries are written in an order
+    that changes from process to process, and the same traces must give the same bytes.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -29,14 +32,7 @@ class ToolTraces(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(
             builder=self,
             description=self._description,
-            features=tfds.features.FeaturesDict(
-                {
-                    "id": tfds.features.Text(),
-                    "workflow": tfds.features.Text(),
-                    "num_calls": np.int32,
-                    "trace": tfds.features.Text(),
-                }
-            ),
+            features=tfds.features.FeaturesDict({"trace": tfds.features.Text()}),
             disable_shuffling=True,  # they are shuffled already, by seed
         )
 
@@ -46,12 +42,4 @@ class ToolTraces(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
         for i, trace in enumerate(self._traces[split]):
-            yield (
-                i,
-                {
-                    "id": trace.id,
-                    "workflow": trace.workflow,
-                    "num_calls": len(trace.calls),
-                    "trace": json.dumps(trace_to_json(trace), ensure_ascii=False),
-                },
-            )
+            yield i, {"trace": json.dumps(trace_to_json(trace), ensure_ascii=False)}
