@@ -38,6 +38,8 @@ EXTRAS = {
         "ruff>=0.13",
         "scipy>=1.14",
     ],
+    # For one slow test. Its wheels are for Linux on x86-64 only.
+    "fuzz": ["atheris>=3.0; platform_system == 'Linux' and platform_machine == 'x86_64'"],
 }
 
 setuptools.setup(

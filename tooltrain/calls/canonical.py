@@ -90,7 +90,12 @@ def hash64(text: str) -> int:
     return int.from_bytes(digest, "little") or 1
 
 
-name_hash64 = functools.lru_cache(maxsize=1 << 16)(hash64)  # tool and argument names
+def name_hash64(name: str) -> int:
+    """The hash of a tool's or an argument's name, in [1, 2^64)."""
+    return _name_hash64(name) if len(name) <= _MEMO_CHARS else hash64(name)
+
+
+_name_hash64 = functools.lru_cache(maxsize=1 << 16)(hash64)
 
 
 def value_hash64(value: Json) -> int:
