@@ -27,6 +27,7 @@ SMALL = {
     "sft.checkpoint_every_steps": 3,
     "sft.log_every_steps": 1,
     "grpo.steps": 2,
+    "grpo.warmup_steps": 1,
     "grpo.prompts_per_step": 2,
     "grpo.generations": 4,
     "grpo.max_turns": 3,

@@ -116,9 +116,7 @@ def test_a_worked_example_by_hand():
     assert terms["execution_rate"][0] == pytest.approx(2 / 3)
 
 
-@relaxed(max_examples=60)
-@given(st.data())
-def test_it_equals_the_plain_twin(data):
+def check_equals_the_plain_twin(data):
     gold = [data.draw(golds()) for _ in range(BATCH)]
     records = [data.draw(trajectories(g)) for g in gold]
     reward, terms = scores(records, gold)
@@ -138,6 +136,19 @@ def test_it_equals_the_plain_twin(data):
             assert reward[index] == pytest.approx(want.reward(), abs=1e-6)
         assert 0.0 <= reward[index] <= 1.0
         assert (reward[index] == 1.0) == (want.reward() == 1.0) == (terms["exact"][index] == 1.0)
+
+
+@relaxed(max_examples=60)
+@given(st.data())
+def test_it_equals_the_plain_twin(data):
+    check_equals_the_plain_twin(data)
+
+
+@pytest.mark.slow
+@relaxed(max_examples=10_000 // BATCH)
+@given(st.data())
+def test_it_equals_the_plain_twin_10_000_times(data):
+    check_equals_the_plain_twin(data)
 
 
 def check_gold_scores_exactly_one_and_damage_lowers_it(data):
@@ -193,9 +204,7 @@ def test_gold_scores_exactly_one_and_every_damage_lowers_it_10_000_times(data):
     check_gold_scores_exactly_one_and_damage_lowers_it(data)
 
 
-@relaxed(max_examples=60)
-@given(st.data())
-def test_calls_that_do_not_depend_on_each_other_commute(data):
+def check_calls_commute(data):
     gold = data.draw(golds(distinct=True))
     # Any order in which sources come first: one call a turn, in that order.
     left, order = set(range(len(gold))), []
@@ -209,6 +218,19 @@ def test_calls_that_do_not_depend_on_each_other_commute(data):
     together.sort(key=lambda record: record.turn)
     reward, _ = scores([alone, together], [gold, gold])
     assert reward.tolist() == [1.0, 1.0]
+
+
+@relaxed(max_examples=60)
+@given(st.data())
+def test_calls_that_do_not_depend_on_each_other_commute(data):
+    check_calls_commute(data)
+
+
+@pytest.mark.slow
+@relaxed(max_examples=10_000)
+@given(st.data())
+def test_calls_that_do_not_depend_on_each_other_commute_10_000_times(data):
+    check_calls_commute(data)
 
 
 def test_a_trace_without_gold_calls_is_right_when_nothing_is_called():

@@ -117,8 +117,9 @@ def test_grpo_without_a_warm_start_says_what_to_run(workdir, config):
 
 def test_another_start_is_another_run(trained, warm_config):
     config = warm_config.copy_and_resolve_references()
+    before = config.grpo.learning_rate
     config.grpo.learning_rate = 1.0
-    with pytest.raises(UserError, match=r"config\.grpo\.learning_rate is 0\.0003 there and 1\.0"):
+    with pytest.raises(UserError, match=rf"config\.grpo\.learning_rate is {before} there and 1\.0"):
         grpo.train(config, str(trained))
 
 
