@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,6 +119,8 @@ class Trace:
 
     tools: names offered in the prompt, in prompt order, distractors among them.
     responses: the recorded response of each gold call, whole (not projected).
+    difficulty: what makes it hard, by name, each a number (see `synthesis.difficulty`);
+    empty where nobody measured it.
     """
 
     id: str
@@ -127,6 +130,7 @@ class Trace:
     tools: tuple[str, ...]
     calls: tuple[GoldCall, ...]
     responses: tuple[Json, ...]
+    difficulty: Mapping[str, int | float] = dataclasses.field(default_factory=dict)
 
 
 def turns(calls: tuple[GoldCall, ...]) -> list[int]:

@@ -14,16 +14,15 @@ from collections.abc import Sequence
 import tqdm
 
 from tooltrain.env.environment import Environment
-from tooltrain.env.projection import NAMING, generic
 from tooltrain.errors import UserError
-from tooltrain.synthesis.derive import at_path, underivable
-from tooltrain.synthesis.provenance import is_specific, mine, value_text
+from tooltrain.synthesis.derive import underivable
+from tooltrain.synthesis.drafts import Draft, fill
+from tooltrain.synthesis.entities import homes, joined
+from tooltrain.synthesis.provenance import mine
 from tooltrain.synthesis.queries import NoFrame, write_query
-from tooltrain.synthesis.sampler import Entry, Recorded, fillings, produced_at
-from tooltrain.synthesis.splits import Entities, assign
-from tooltrain.synthesis.statements import is_name
-from tooltrain.synthesis.workflow import SlotEdge, Workflow, mined
-from tooltrain.types import Binding, Call, GoldCall, Json, Observation, ObservationKind, Trace
+from tooltrain.synthesis.sampler import Recorded
+from tooltrain.synthesis.workflow import Workflow, mined
+from tooltrain.types import Trace
 
 TRAIN, TRAIN_RL = "train", "train_rl"  # gold to imitate; prompts to roll out
 VALIDATION, TEST, TEST_WORKFLOWS = "validation", "test", "test_workflows"
@@ -80,17 +79,6 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Draft:
-    """A filled workflow before it has words."""
-
-    workflow: Workflow
-    calls: tuple[GoldCall, ...]
-    responses: tuple[Json, ...]
-    views: tuple[str, ...]
-    entities: frozenset[str]
-
-
-@dataclasses.dataclass(frozen=True)
 class Generated:
     """Traces by split, and what was rejected on the way, by reason."""
 
@@ -115,8 +103,16 @@ def generate(environment: Environment, settings: Settings, *, progress: bool = T
     rng = random.Random(settings.seed)
     drafts: list[Draft] = []
     for workflow in tqdm.tqdm(workflows, "fill", unit="workflow", disable=not progress):
-        drafts += _drafts(workflow, recorded, environment, settings, rng, rejected)
-    entities = _entities(drafts, recorded)
+        drafts += fill(
+            workflow,
+            recorded,
+            environment,
+            rejected,
+            max_fillings=settings.max_fillings,
+            max_drafts=settings.max_fillings_per_workflow,
+            rng=rng,
+        )
+    entities = joined(drafts, recorded)
     drafts = [
         dataclasses.replace(d, entities=frozenset(entities.find(e) for e in d.entities))
         for d in drafts
@@ -147,165 +143,7 @@ def _without_dominated(workflows: Sequence[Workflow]) -> list[Workflow]:
     return sorted(kept, key=lambda w: w.id)
 
 
-def _drafts(
-    workflow: Workflow,
-    recorded: Recorded,
-    environment: Environment,
-    settings: Settings,
-    rng: random.Random,
-    rejected: collections.Counter[str],
-) -> list[Draft]:
-    found = list(fillings(workflow, recorded))
-    if len(found) > settings.max_fillings:
-        found = rng.sample(found, settings.max_fillings)
-    drafts = []
-    for filling in found:
-        entries = [
-            recorded.entries(tool)[i] for tool, i in zip(workflow.slots, filling, strict=True)
-        ]
-        draft = _draft(workflow, entries, recorded, environment)
-        if isinstance(draft, str):
-            rejected[f"{draft}: {workflow.id}"] += 1
-        else:
-            drafts.append(draft)
-    rng.shuffle(drafts)
-    return drafts[: settings.max_fillings_per_workflow]
-
-
-def _draft(
-    workflow: Workflow, entries: Sequence[Entry], recorded: Recorded, environment: Environment
-) -> Draft | str:
-    """The filling as gold calls, or the reason why it cannot be played from its views."""
-    views = tuple(
-        environment.show(Call(tool, e.arguments), Observation(ObservationKind.OK, e.response))
-        for tool, e in zip(workflow.slots, entries, strict=True)
-    )
-    calls = []
-    for slot, tool in enumerate(workflow.slots):
-        edges = [e for e in workflow.edges if e.target == slot]
-        bindings: list[Binding] = []
-        for source in workflow.sources(slot):
-            group = [e for e in edges if e.source == source]
-            bound = _bind(group, entries[slot], entries[source], views[source])
-            if isinstance(bound, str):
-                return bound
-            bindings += bound
-        bindings.sort(key=lambda b: b.argument)
-        calls.append(
-            GoldCall(tool, entries[slot].arguments, workflow.sources(slot), tuple(bindings))
-        )
-    return Draft(
-        workflow,
-        tuple(calls),
-        tuple(e.response for e in entries),
-        views,
-        frozenset(_names(calls, recorded)),
-    )
-
-
-def _bind(
-    edges: Sequence[SlotEdge], target: Entry, source: Entry, view: str
-) -> list[Binding] | str:
-    """Bindings of the arguments that one call takes from another: all from one element."""
-    places: list[dict[tuple[int, ...], tuple[str | int, ...]]] = []
-    for edge in edges:
-        text = value_text(target.arguments[edge.argument])
-        if text not in view:
-            return "not visible in the projection"
-        at = {}
-        for path, found in produced_at(source.response, edge.path):
-            if found == text:
-                at.setdefault(tuple(step for step in path if isinstance(step, int)), path)
-        places.append(at)
-    positions = sorted(set(places[0]).intersection(*places[1:]) - {()})
-    if not positions and all(() in at for at in places):
-        return [Binding(e.argument, e.source, at[()]) for e, at in zip(edges, places, strict=True)]
-    if not positions:
-        # Fields of the response's root beside fields of an element (a search key and an id).
-        rooted = [at for at in places if () in at]
-        listed = [set(at) for at in places if () not in at]
-        if not rooted or not listed or not (both := sorted(set.intersection(*listed))):
-            return "arguments from different elements"
-        positions = both
-    position = positions[0]
-    path = next(at[position] for at in places if position in at)
-    selector = _selector(source.response, path, view)
-    if selector is None:
-        return "no selector explains the element"
-    return [
-        Binding(
-            e.argument, e.source, at.get(position) or at[()], selector if position in at else ""
-        )
-        for e, at in zip(edges, places, strict=True)
-    ]
-
-
-def _selector(response: Json, path: tuple[str | int, ...], view: str) -> str | None:
-    """How a person would say which element `path` goes through; None if nothing visible
-    tells it from the others."""
-    indices = [i for i, step in enumerate(path) if isinstance(step, int)]
-    if all(path[i] == 0 for i in indices):
-        return "first"
-    last = indices[-1]
-    if any(path[i] != 0 for i in indices[:-1]):
-        return None
-    siblings = at_path(response, path[:last])
-    element = siblings[path[last]]
-    if not isinstance(element, dict):
-        return None
-    for field in sorted(NAMING & element.keys()):
-        value = element[field]
-        others = [s.get(field) for s in siblings if isinstance(s, dict)]
-        if isinstance(value, str) and others.count(value) == 1 and f'"{value}"' in view:
-            return f"where({field}={value})"
-    return None
-
-
-# --- entities and splits ------------------------------------------------------------
-
-
-def _names(calls: Sequence[GoldCall], recorded: Recorded) -> list[str]:
-    """Names and ids of a trace, casefolded: free names that the user states, bound values."""
-    names = []
-    for call in calls:
-        bound = {b.argument for b in call.bindings}
-        for argument, value in call.arguments.items():
-            if not recorded.identifies(call.name, argument):
-                continue
-            text = value_text(value)
-            if (argument in bound and is_specific(text)) or (
-                argument not in bound and is_name(value)
-            ):
-                names.append(text.casefold())  # "Hong kong" is Hong Kong
-    return names
-
-
-def _entities(drafts: Sequence[Draft], recorded: Recorded) -> Entities:
-    """Joins what goes by connected names: a call's own names with the values that its
-    response fed to later calls. A call that takes values from two sources (a flight)
-    joins nothing: its two ends are two entities."""
-    entities = Entities()
-    for draft in drafts:
-        for i, call in enumerate(draft.calls):
-            own = _names([call], recorded)
-            if len({b.source for b in call.bindings}) > 1:
-                own = []
-            paths = {
-                generic(b.path)
-                for later in draft.calls
-                for b in later.bindings
-                if b.source == i and recorded.identifies(later.name, b.argument)
-            }
-            response, view = draft.responses[i], draft.views[i]
-            # Every value the view shows at a used path, chosen or not, is this entity's.
-            produced = [
-                text.casefold()
-                for path in sorted(paths)
-                for _, text in produced_at(response, path)
-                if is_specific(text) and text in view
-            ]
-            entities.join([*own, *produced])
-    return entities
+# --- splits -------------------------------------------------------------------------
 
 
 def _held_out(ids: Sequence[str], settings: Settings) -> frozenset[str]:
@@ -328,16 +166,12 @@ def _split(
         TEST: settings.test_share,
     }
     shares = {name: share for name, share in shares.items() if share}
-    # A workflow counts by the square root of its fillings: the large ones do not decide.
-    weights = [per_workflow[d.workflow.id] ** -0.5 for d in drafts]
-    home = assign([d.entities for d in drafts], weights, shares, seed=settings.seed)
+    found = homes(drafts, per_workflow, shares, seed=settings.seed)
     splits: dict[str, list[Draft]] = {name: [] for name in (*shares, TEST_WORKFLOWS)}
-    for draft in drafts:
-        homes = {home[e] for e in draft.entities}
-        if len(homes) != 1:
+    for draft, name in zip(drafts, found, strict=True):
+        if name is None:
             rejected["entities in different splits"] += 1
             continue
-        name = homes.pop()
         if draft.workflow.id in held_out:
             if name != TEST:
                 rejected["held-out workflow with entities of another split"] += 1
