@@ -37,6 +37,7 @@ _traces = st.builds(
     st.lists(_text, max_size=3).map(tuple),
     st.lists(_calls, max_size=3).map(tuple),
     st.lists(_json, max_size=2).map(tuple),
+    st.dictionaries(_text, st.integers() | st.floats(allow_nan=False), max_size=2),
 )
 
 

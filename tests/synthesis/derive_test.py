@@ -56,3 +56,35 @@ def test_a_path_leads_to_its_leaf():
     assert at_path(RESPONSE, ("list", 1, "name")) == "Roma"
     with pytest.raises(LookupError):
         at_path(RESPONSE, ("list", 5))
+
+
+HOTELS = {"list": [{"id": "aaaa", "price": 9}, {"id": "bbbb", "price": 7}, {"id": "cccc"}]}
+
+
+def _chosen(selector: str, words: str, shown: int = 2, index: int = 1) -> list[str]:
+    binding = Binding("dest", 0, ("list", index, "id"), selector)
+    response = {"list": HOTELS["list"][:2]}
+    stay = GoldCall("stay", {"dest": response["list"][index]["id"]}, (0,), (binding,))
+    calls = (GoldCall("find", {"name": "Rome"}), stay)
+    trace = Trace("t", "s", "w", f"{words} in Rome", ("find",), calls, (response, {}))
+    view = {"list": [*response["list"][:shown], *(["+1 more"] if shown < 2 else [])]}
+    return underivable(trace, [json.dumps(view), "{}"], TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("selector", "words", "faults"),
+    [
+        ("argmin(price)", "the cheapest", []),
+        ("argmin(price)", "the best", ["selector not stated: stay"]),
+        ("argmax(price)", "the cheapest", ["selector not stated: stay"]),
+        ("nth(2)", "the second result", []),
+        ("nth(2)", "the third result", ["selector not stated: stay"]),
+        ("argmin(size)", "the one of lowest size", ["selector not visible: stay"]),
+    ],
+)
+def test_a_selector_is_stated_and_its_field_is_shown(selector, words, faults):
+    assert _chosen(selector, words) == faults
+
+
+def test_the_least_of_a_list_that_is_not_shown_whole_is_not_derivable():
+    assert "selector not visible: stay" in _chosen("argmin(price)", "the cheapest", shown=1)

@@ -18,12 +18,19 @@ CONFIG = config_flags.DEFINE_config_file(
     lock_config=True,
 )
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Directory that all commands of one run read and write.", required=True
+    "workdir", None, "Directory that all commands of one run read and write."
 )
 
 
-def run(command: Callable[[ConfigDict, str], None]) -> None:
+def run(
+    command: Callable[[ConfigDict, str], None],
+    *,
+    without_workdir: Callable[[], bool] = lambda: False,
+) -> None:
     """Parses the flags and calls `command(config, workdir)`; never returns.
+
+    without_workdir: whether, by its other flags, the command can do without --workdir (it
+    is given "" then).
 
     A `UserError`, an unreadable config file or an unknown config field ends the process
     with `error: <message>` on stderr and status 1. Any other exception is a fault of
@@ -37,8 +44,10 @@ def run(command: Callable[[ConfigDict, str], None]) -> None:
             config = CONFIG.value.lock()  # an unreadable config file shows at its first use
         except OSError as error:
             _fail(_one_line(error))
+        if not WORKDIR.value and not without_workdir():
+            _fail("--workdir is missing: name the directory of this run, e.g. --workdir=runs/demo")
         try:
-            command(config, WORKDIR.value)
+            command(config, WORKDIR.value or "")
         except UserError as error:
             _fail(_one_line(error))
 

@@ -6,6 +6,10 @@ stand there once instead of once a query (25 kB a trace on booking).
 
 from __future__ import annotations
 
+import json
+import os
+import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 from tooltrain.types import Binding, GoldCall, Trace
@@ -36,6 +40,8 @@ def trace_to_json(trace: Trace, *, responses: bool = False) -> dict[str, Any]:
             for call in trace.calls
         ],
     }
+    if trace.difficulty:
+        record["difficulty"] = dict(trace.difficulty)
     return record | {"responses": list(trace.responses)} if responses else record
 
 
@@ -61,4 +67,15 @@ def trace_from_json(record: dict[str, Any]) -> Trace:
         tuple(record["tools"]),
         calls,
         tuple(record.get("responses", ())),
+        dict(record.get("difficulty", {})),
     )
+
+
+def write_jsonl(path: str | os.PathLike[str], traces: Iterable[Trace]) -> None:
+    """Writes whole traces, responses with them, one JSON text a line."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for trace in traces:
+            record = trace_to_json(trace, responses=True)
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -1,20 +1,26 @@
 """Derivability: can every gold argument be worked out from what the policy is shown?
 
-Three ways are allowed: the query states the value (in a form that `statements` knows),
-an earlier response holds it at the binding's path and its projection shows it, or it
-is the schema's default. A trace with any other argument would teach guessing.
+Three ways are allowed: the query states the value (in a form that `readings` knows), an
+earlier response holds it at the binding's path and its projection shows it, or it is the
+schema's default. A trace with any other argument would teach guessing. An element of a
+list must be told by its selector from what the query says and the view shows.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 
 from tooltrain.env.projection import leaf_values
 from tooltrain.env.schema import Tool
 from tooltrain.synthesis.provenance import value_text
-from tooltrain.synthesis.statements import states
+from tooltrain.synthesis.readings import Reading, holds
+from tooltrain.synthesis.wordings import ORDINALS, superlatives
 from tooltrain.types import Binding, GoldCall, Json, Trace
+
+_VIEWS_KEPT = 16_384  # views repeat: a response is shown in every trace that plays its call
+_NOTHING = object()
 
 
 def at_path(value: Json, path: Sequence[str | int]) -> Json:
@@ -29,42 +35,83 @@ def underivable(trace: Trace, views: Sequence[str], tools: Mapping[str, Tool]) -
 
     views: the projection of each gold call's response, as text.
     """
-    shown = [{value_text(v) for _, v in leaf_values(json.loads(view))} - {None} for view in views]
+    reading = Reading(trace.query)
     reasons = []
     for call in trace.calls:
         bindings = {binding.argument: binding for binding in call.bindings}
         for name, value in call.arguments.items():
-            schema = tools[call.name].properties.get(name, {})
             if name in bindings:
-                if fault := _binding_fault(bindings[name], value, trace, shown):
+                if fault := binding_fault(bindings[name], value, trace, views):
                     reasons.append(f"{fault}: {call.name}.{name}")
-            elif not states(trace.query, value) and value != schema.get("default", _NOTHING):
+            elif not is_stated(reading, value, name) and not is_default(tools, call, name):
                 reasons.append(f"not stated: {call.name}.{name}")
-        reasons += _selector_faults(call, trace.query)
+        reasons += _selector_faults(call, reading, views)
     return reasons
 
 
-_NOTHING = object()
+def is_default(tools: Mapping[str, Tool], call: GoldCall, name: str) -> bool:
+    """True if the argument has its schema's default."""
+    if call.name not in tools:
+        return False
+    schema = tools[call.name].properties.get(name, {})
+    return call.arguments[name] == schema.get("default", _NOTHING)
 
 
-def _binding_fault(
-    binding: Binding, value: Json, trace: Trace, shown: Sequence[set[str]]
-) -> str | None:
+def is_stated(reading: Reading, value: Json, argument: str) -> bool:
+    """True if the query states the value; of a list or object, every leaf."""
+    if isinstance(value, list | dict):
+        leaves = list(leaf_values(value))
+        return bool(leaves) and all(reading.how(leaf, argument) for _, leaf in leaves)
+    return reading.how(value, argument) is not None
+
+
+@functools.lru_cache(_VIEWS_KEPT)
+def shown_texts(view: str) -> frozenset[str | None]:
+    """Texts of the values that a view shows."""
+    return frozenset(value_text(value) for _, value in leaf_values(json.loads(view)))
+
+
+def binding_fault(binding: Binding, value: Json, trace: Trace, views: Sequence[str]) -> str | None:
+    """Why the bound value cannot be read from its source, None if it can."""
     try:
         found = at_path(trace.responses[binding.source], binding.path)
     except (LookupError, TypeError):
         return "not in the response"
-    if value_text(found) != value_text(value):
+    text = value_text(value)
+    if text is None or value_text(found) != text:
         return "another value in the response"
-    return None if value_text(value) in shown[binding.source] else "not visible"
+    return None if text in shown_texts(views[binding.source]) else "not visible"
 
 
-def _selector_faults(call: GoldCall, query: str) -> list[str]:
-    """A `where(field=value)` must be explained by the query."""
+def _selector_faults(call: GoldCall, reading: Reading, views: Sequence[str]) -> list[str]:
+    """A selector other than "first" must be stated, and its field seen on every element."""
     faults = set()
     for binding in call.bindings:
-        if binding.selector.startswith("where("):
-            value = binding.selector[len("where(") : -1].partition("=")[2]
-            if not states(query, value):
-                faults.add(f"selector not stated: {call.name}")
+        kind, _, inner = binding.selector.partition("(")
+        inner = inner[:-1]
+        if kind == "where":
+            stated = reading.how(inner.partition("=")[2]) is not None
+        elif kind in ("argmin", "argmax"):
+            words = superlatives(inner.rpartition(".")[2], kind == "argmax")
+            stated = any(holds(reading.query.lower(), form) for form in words)
+            if not _all_seen(views[binding.source], binding.path, inner):
+                faults.add(f"selector not visible: {call.name}")
+        elif kind == "nth":
+            stated = holds(reading.query.lower(), ORDINALS[int(inner) - 1])
+        else:
+            stated = True
+        if not stated:
+            faults.add(f"selector not stated: {call.name}")
     return sorted(faults)
+
+
+def _all_seen(view: str, path: Sequence[str | int], field: str) -> bool:
+    """True if the view shows `field` (names joined by dots) of every element of the list."""
+    last = max(i for i, step in enumerate(path) if isinstance(step, int))
+    try:
+        siblings = at_path(json.loads(view), path[:last])
+        for sibling in siblings:  # a count of the rest is a text, which has no fields
+            at_path(sibling, field.split("."))
+    except (LookupError, TypeError):
+        return False
+    return True
