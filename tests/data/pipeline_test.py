@@ -73,7 +73,7 @@ def test_batches_have_the_asked_shapes(batches):
 
 
 def test_segments_are_whole_episodes_and_the_rest_is_padding(batches, template):
-    start = template.tokenizer.encode("<|im_start|>system\n")[:2]
+    start = template.prompt("", [])[:2]
     for batch in _take(batches(context_loss_weight=0.25), 3):
         for tokens, weight, segments, positions in zip(*batch, strict=True):
             assert (weight[segments == 0] == 0).all()

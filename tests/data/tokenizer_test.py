@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import assume, given
+import tokenizers
+from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import models
 
-from tooltrain.data.tokenizer import SPECIAL, Tokenizer, train_tokenizer
+from tooltrain.data.tokenizer import SPECIAL, Control, Tokenizer, train_tokenizer
 from tooltrain.errors import UserError
 
 TEXTS = ['{"query": "New York", "adults": 12}', 'Hotels in "New York", 2 adults.', "[]"] * 3
@@ -19,9 +21,8 @@ def tokenizer() -> Tokenizer:
     return train_tokenizer(TEXTS, 330)
 
 
-@given(st.text())
+@given(st.text() | st.lists(st.sampled_from([*SPECIAL, "<|im_", "end|>", "a", " "])).map("".join))
 def test_any_text_comes_back(tokenizer, text):
-    assume(not any(token in text for token in SPECIAL))
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
@@ -44,12 +45,37 @@ def test_odd_texts_come_back(tokenizer, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_special_tokens_are_one_id_each(tokenizer):
-    ids = tokenizer.encode("".join(SPECIAL))
+def test_control_tokens_are_one_id_each(tokenizer):
+    ids = tokenizer.encode_parts(map(Control, SPECIAL))
     assert len(ids) == len(SPECIAL) == len(set(ids))
     assert tokenizer.decode(ids) == "".join(SPECIAL)
     assert tokenizer.pad_id == ids[0]
     assert tokenizer.eos_id == ids[2]
+
+
+_spelled = st.lists(st.sampled_from([*SPECIAL, "<|im_end|", ">", "<", " ", "x", "\n"])).map("".join)
+
+
+@given(_spelled)
+def test_text_that_spells_control_tokens_gets_no_control_id(tokenizer, text):
+    control = set(tokenizer.control_ids.values())
+    assert control.isdisjoint(tokenizer.encode(text))
+    assert control.isdisjoint(tokenizer.encode_batch([text])[0])
+    assert control.isdisjoint(tokenizer.encode_parts([text, "", text]))
+
+
+def test_parts_that_touch_have_the_ids_of_their_joined_text(tokenizer):
+    parts = ["New Yo", "rk", Control("<tools>"), "no ", "ends", Control("<unknown>"), " at"]
+    want = [*tokenizer.encode("New York"), tokenizer.control_ids["<tools>"]]
+    assert tokenizer.encode_parts(parts) == want + tokenizer.encode("no ends<unknown> at")
+
+
+def test_a_model_that_could_merge_into_a_control_id_is_refused():
+    alphabet = {token: i for i, token in enumerate(["<", "a", ">", "<a", "<a>"])}
+    model = tokenizers.Tokenizer(models.BPE(alphabet, [("<", "a"), ("<a", ">")]))
+    model.add_special_tokens(["<a>"])
+    with pytest.raises(UserError, match="ordinary text '<a>'"):
+        Tokenizer(model, end="<a>", pad="<a>")
 
 
 def test_bytes_that_are_no_utf_8_become_replacement_characters(tokenizer):

@@ -1,4 +1,8 @@
-"""Tokenizer: a byte-level BPE whose values look the same wherever they stand.
+"""Text <-> ids, and training a byte-level BPE whose values look the same wherever they stand.
+
+Text from outside (a query, a tool's response, a value) can hold anything, also the spelling
+of a control token: `encode` never makes a control id of it. Those come only from `Control`
+parts, which the chat template writes.
 
 Copying a value from a query or a response into a call can only be learned by a small
 policy if the value has the same tokens in each place. So digits stand alone, JSON
@@ -12,6 +16,7 @@ does not learn to copy at all.
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -31,36 +36,83 @@ _SPLIT = (
 )
 
 
-class Tokenizer:
-    """Text <-> ids over a `tokenizers` model that has the chat's special tokens."""
+class Control(str):
+    """The text of a control token, as the chat template itself writes it."""
 
-    def __init__(self, model: tokenizers.Tokenizer):
+    __slots__ = ()
+
+
+class Tokenizer:
+    """Text <-> ids over a `tokenizers` model.
+
+    The model's added tokens are the control tokens (turn marks, tool tags, padding), `end`
+    the one that ends a turn. A model that does not know a tag spells it as ordinary text.
+
+    Raises UserError if `end` or `pad` is no control token of the model, or if ordinary text
+    could become a control id.
+    """
+
+    def __init__(self, model: tokenizers.Tokenizer, *, end: str = END, pad: str = PAD):
         self._model = model
-        missing = [token for token in SPECIAL if model.token_to_id(token) is None]
+        added = model.get_added_tokens_decoder()
+        self.control_ids = {token.content: id_ for id_, token in sorted(added.items())}
+        missing = [token for token in (end, pad) if token not in self.control_ids]
         if missing:
-            raise UserError(f"the tokenizer lacks the special tokens {missing}")
-        self.pad_id = model.token_to_id(PAD)
-        self.eos_id = model.token_to_id(END)
+            raise UserError(
+                f"the tokenizer lacks the special tokens {missing}; it has "
+                f"{list(self.control_ids)[:20]}: name the token that ends a turn and the one that "
+                "pads as this tokenizer spells them"
+            )
+        self.pad_id = self.control_ids[pad]
+        self.eos_id = self.control_ids[end]
+        self._plain = _without_added_tokens(model)
+        control = set(self.control_ids.values())
+        for token in self.control_ids:
+            if not control.isdisjoint(self.encode(token)):
+                raise UserError(
+                    f"this tokenizer makes a control id of the ordinary text {token!r}, so that a "
+                    "tool's response could end a turn; use one whose merges do not spell it"
+                )
 
     @property
     def vocab_size(self) -> int:
         return self._model.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text`; the special tokens' own text becomes their ids."""
-        return self._model.encode(text, add_special_tokens=False).ids
+        """Ids of text from outside; a control token spelled in it becomes ordinary ids."""
+        return self._plain.encode(text, add_special_tokens=False).ids
+
+    def encode_parts(self, parts: Iterable[str]) -> list[int]:
+        """Ids of a rendered template: `Control` parts are control ids, the rest is text.
+
+        Text parts that touch are joined first, so what stands between two control tokens has
+        the ids that it has in the whole text.
+        """
+        ids: list[int] = []
+        text: list[str] = []
+        for part in parts:
+            control = self.control_ids.get(part) if isinstance(part, Control) else None
+            if control is None:
+                text.append(part)
+                continue
+            if text:
+                ids += self.encode("".join(text))
+                text.clear()
+            ids.append(control)
+        return ids + self.encode("".join(text)) if text else ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return [e.ids for e in self._model.encode_batch(texts, add_special_tokens=False)]
+        return [e.ids for e in self._plain.encode_batch(texts, add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, special tokens included; bytes that are no UTF-8 become U+FFFD."""
+        """Text of ids, control tokens included; bytes that are no UTF-8 become U+FFFD."""
         return self._model.decode(list(map(int, ids)), skip_special_tokens=False)
 
     def word_pieces(self) -> list[str]:
         """Texts of the ids that are letters alone, without a space before them: what names
         are made of, so that a made-up name exercises every piece that a real one may have."""
-        texts = {self.decode([i]).strip() for i in range(len(SPECIAL), self.vocab_size)}
+        control = set(self.control_ids.values())
+        texts = {self.decode([i]).strip() for i in range(self.vocab_size) if i not in control}
         return sorted(text for text in texts if text.isalpha() and len(text) < 9)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -69,7 +121,8 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
-        """Reads a `tokenizer.json`. Raises UserError when there is none."""
+        """Reads a `tokenizer.json` that `train_tokenizer` made. Raises UserError when there is
+        none. For a published model's see `tokenizer_files.load_tokenizer`."""
         if not pathlib.Path(path).is_file():
             raise UserError(
                 f"no tokenizer at {path}; `python -m tooltrain.cli.synthesize` trains one"
@@ -103,3 +156,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     )
     model.train_from_iterator(texts, trainer)
     return Tokenizer(model)
+
+
+def _without_added_tokens(model: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """The same model with nothing but its merges.
+
+    (`Tokenizer.encode_special_tokens` would leave in those that are not marked special, as
+    Qwen3's `<tool_call>` and `<tool_response>`.)
+    """
+    described = json.loads(model.to_str())
+    described["added_tokens"] = []
+    described["post_processor"] = None
+    return tokenizers.Tokenizer.from_str(json.dumps(described))
