@@ -1,0 +1,300 @@
+"""Public holidays and working days of countries and their subdivisions."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from collections.abc import Callable, Iterator
+
+from tooltrain.env.recorder.backend import ToolFailure
+from tooltrain.env.schema import Tool
+from tooltrain.env.suites.atlas.arguments import (
+    COUNTRY_CODE,
+    DATE,
+    FIRST_YEAR,
+    LAST_YEAR,
+    SUBDIVISION_CODE,
+    YEAR,
+    choice,
+    day,
+    in_range,
+    parameters,
+)
+from tooltrain.env.suites.atlas.data import country, package
+from tooltrain.types import Json
+
+_DAY = datetime.timedelta(days=1)
+_MAX_SPAN_DAYS = 800
+_MIN_BREAK_DAYS = 3
+
+
+@functools.cache
+def _subdivisions_known() -> dict[str, frozenset[str]]:
+    """Subdivisions (without the country's code) whose holidays are known, by country."""
+    listed = package("holidays").list_supported_countries(include_aliases=False)
+    return {code: frozenset(subdivisions) for code, subdivisions in listed.items()}
+
+
+def has_own_holidays(country_code: str, subdivision_code: str) -> bool:
+    """Whether a calendar of the subdivision (ISO 3166-2) is known."""
+    known = _subdivisions_known().get(country_code, frozenset())
+    return subdivision_code.partition("-")[2] in known
+
+
+@functools.lru_cache(maxsize=8192)
+def _calendar(country_code: str, subdivision_code: str | None, year: int):
+    """The year's public holidays, in English where the package has it.
+
+    Raises ToolFailure when no calendar is known.
+    """
+    country(country_code)
+    in_range("year", year, FIRST_YEAR - 1, LAST_YEAR + 1)  # what lies beside the ends counts
+    if country_code not in _subdivisions_known():
+        raise ToolFailure(f"no calendar of public holidays of {country_code}")
+    subdivision = None
+    if subdivision_code is not None:
+        of, _, subdivision = subdivision_code.partition("-")
+        if of != country_code or not has_own_holidays(country_code, subdivision_code):
+            raise ToolFailure(
+                f"no calendar of {subdivision_code!r} in {country_code}; leave it out for the "
+                "holidays of the whole country"
+            )
+    return package("holidays").country_holidays(
+        country_code, subdiv=subdivision, years=year, language="en_US", expand=False
+    )
+
+
+class _Calendar:
+    """Holidays and working days of a place, years joined."""
+
+    def __init__(self, country_code: str, subdivision_code: str | None = None):
+        self._place = country_code, subdivision_code
+
+    def year(self, year: int) -> list[tuple[datetime.date, str]]:
+        found = sorted(
+            item for item in _calendar(*self._place, year).items() if item[0].year == year
+        )
+        if not found:
+            raise ToolFailure(f"no public holidays known of {self._place[0]} in {year}")
+        return found
+
+    def reason(self, on: datetime.date) -> str | None:
+        """Why `on` is off: a holiday's name or the weekday; None on a working day."""
+        calendar = _calendar(*self._place, on.year)
+        if calendar.is_working_day(on):
+            return None
+        return calendar.get(on) or on.strftime("%A")
+
+    def from_(self, on: datetime.date) -> Iterator[tuple[datetime.date, str]]:
+        for year in range(on.year, LAST_YEAR + 1):
+            yield from ((date, name) for date, name in self.year(year) if date >= on)
+
+
+def list_holidays(country_code: str, year: int, subdivision_code: str | None = None) -> Json:
+    in_range("year", year, FIRST_YEAR, LAST_YEAR)
+    found = _Calendar(country_code, subdivision_code).year(year)
+    return {
+        "country_code": country_code,
+        "year": year,
+        "total": len(found),
+        "holidays": [
+            {"date": on.isoformat(), "name": name, "weekday": on.strftime("%A")}
+            for on, name in found
+        ],
+    }
+
+
+def next_holidays(
+    country_code: str, date: str, count: int = 3, subdivision_code: str | None = None
+) -> Json:
+    start = day("date", date)
+    in_range("count", count, 1, 5)
+    found = []
+    for on, name in _Calendar(country_code, subdivision_code).from_(start):
+        found.append(
+            {
+                "date": on.isoformat(),
+                "name": name,
+                "weekday": on.strftime("%A"),
+                "days_until": (on - start).days,
+            }
+        )
+        if len(found) == count:
+            break
+    if not found:
+        raise ToolFailure(f"no holiday of {country_code} known from {date} to {LAST_YEAR}")
+    return {"country_code": country_code, "holidays": found}
+
+
+def next_working_day(
+    country_code: str,
+    date: str,
+    direction: str = "after",
+    subdivision_code: str | None = None,
+) -> Json:
+    calendar, start = _Calendar(country_code, subdivision_code), day("date", date)
+    step = _DAY if direction == "after" else -_DAY
+    skipped, on = [], start + step
+    while (reason := calendar.reason(on)) is not None:
+        skipped.append({"date": on.isoformat(), "reason": reason})
+        on += step
+    return {
+        "country_code": country_code,
+        "date": on.isoformat(),
+        "weekday": on.strftime("%A"),
+        "days_away": abs((on - start).days),
+        "skipped": skipped,
+    }
+
+
+def count_working_days(
+    country_code: str, start_date: str, end_date: str, subdivision_code: str | None = None
+) -> Json:
+    calendar = _Calendar(country_code, subdivision_code)
+    start, end = day("start_date", start_date), day("end_date", end_date)
+    total = (end - start).days + 1
+    in_range("the days from start_date to end_date", total, 1, _MAX_SPAN_DAYS)
+    working = sum(calendar.reason(start + i * _DAY) is None for i in range(total))
+    return {
+        "country_code": country_code,
+        "calendar_days": total,
+        "working_days": working,
+        "days_off": total - working,
+    }
+
+
+def shared_holidays(country_code_1: str, country_code_2: str, year: int) -> Json:
+    in_range("year", year, FIRST_YEAR, LAST_YEAR)
+    first = _Calendar(country_code_1).year(year)
+    second = dict(_Calendar(country_code_2).year(year))
+    found = [
+        {
+            "date": on.isoformat(),
+            "weekday": on.strftime("%A"),
+            "name_1": name,
+            "name_2": second[on],
+        }
+        for on, name in first
+        if on in second
+    ]
+    if not found or country_code_1 == country_code_2:
+        raise ToolFailure(
+            f"no shared holidays of {country_code_1} and {country_code_2} in {year}: give two "
+            "countries that have some in common"
+        )
+    return {"year": year, "total": len(found), "holidays": found}
+
+
+def long_breaks(country_code: str, year: int, subdivision_code: str | None = None) -> Json:
+    in_range("year", year, FIRST_YEAR, LAST_YEAR)
+    calendar = _Calendar(country_code, subdivision_code)
+    found, end = [], None
+    for on, name in calendar.year(year):
+        if end is not None and on <= end:
+            continue
+        start = end = on
+        while calendar.reason(start - _DAY) is not None and start.year == year:
+            start -= _DAY
+        while calendar.reason(end + _DAY) is not None and end.year == year:
+            end += _DAY
+        days = (end - start).days + 1
+        if days >= _MIN_BREAK_DAYS and calendar.reason(on) is not None:
+            found.append(
+                {
+                    "start_date": start.isoformat(),
+                    "end_date": end.isoformat(),
+                    "days": days,
+                    "holiday": name,
+                }
+            )
+    if not found:
+        raise ToolFailure(f"no break of {_MIN_BREAK_DAYS} days or more in {country_code} in {year}")
+    return {"country_code": country_code, "year": year, "breaks": found}
+
+
+_PLACE = {"subdivision_code": SUBDIVISION_CODE}
+
+TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
+    (
+        Tool(
+            "list_holidays",
+            "Public holidays of a country in a year, in the order of their days.",
+            parameters({"country_code": COUNTRY_CODE, "year": YEAR}, _PLACE),
+        ),
+        list_holidays,
+    ),
+    (
+        Tool(
+            "next_holidays",
+            "The next public holidays of a country on or after a day, and how far off they are.",
+            parameters(
+                {"country_code": COUNTRY_CODE, "date": DATE},
+                {
+                    "count": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": 5,
+                        "default": 3,
+                        "description": "How many holidays to give, 1 to 5",
+                    },
+                    **_PLACE,
+                },
+            ),
+        ),
+        next_holidays,
+    ),
+    (
+        Tool(
+            "next_working_day",
+            "The first working day after or before a day, with the weekends and holidays between.",
+            parameters(
+                {"country_code": COUNTRY_CODE, "date": DATE},
+                {
+                    "direction": choice(("after", "before"), "Which way to look", "after"),
+                    **_PLACE,
+                },
+            ),
+        ),
+        next_working_day,
+    ),
+    (
+        Tool(
+            "count_working_days",
+            "How many days from one day to another, both included, are working days.",
+            parameters(
+                {
+                    "country_code": COUNTRY_CODE,
+                    "start_date": {**DATE, "description": "First day, as YYYY-MM-DD"},
+                    "end_date": {
+                        **DATE,
+                        "description": "Last day, as YYYY-MM-DD, at most 800 days on",
+                    },
+                },
+                _PLACE,
+            ),
+        ),
+        count_working_days,
+    ),
+    (
+        Tool(
+            "shared_holidays",
+            "Days of a year that are public holidays in both of two countries.",
+            parameters(
+                {
+                    "country_code_1": COUNTRY_CODE,
+                    "country_code_2": COUNTRY_CODE,
+                    "year": YEAR,
+                }
+            ),
+        ),
+        shared_holidays,
+    ),
+    (
+        Tool(
+            "long_breaks",
+            "Stretches of three or more days off in a row around the public holidays of a year.",
+            parameters({"country_code": COUNTRY_CODE, "year": YEAR}, _PLACE),
+        ),
+        long_breaks,
+    ),
+)
