@@ -170,7 +170,7 @@ def test_another_format_is_an_error_that_names_both(tmp_path):
     with sqlite3.connect(path) as db:
         db.execute("UPDATE meta SET value = '99' WHERE name = 'format_version'")
     db.close()
-    with pytest.raises(CacheError, match="has format 99, this version reads 1"):
+    with pytest.raises(CacheError, match="has format 99, this version reads 1 and 2"):
         Cache.open(path)
 
 

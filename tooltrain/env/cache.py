@@ -1,45 +1,31 @@
 """The cache: recorded (tool, canonical arguments) -> response, in one SQLite file.
 
-The environment's only world. Responses are zstd-compressed JSON. A cache is written to
-a file of another name and moved into place when complete, so a path that exists is a
-whole cache; it is read as an immutable file by any number of processes.
+The environment's only world. A cache is sealed: written beside its path and moved into
+place when complete, so a path that exists is a whole cache; it is read as an immutable
+file by any number of processes and threads (`sealing` has its tables and its digest).
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import glob
-import hashlib
 import json
 import os
 import pathlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import orjson
 import zstandard
 
+from tooltrain.env import sealing
+from tooltrain.env.response import decode, encode
 from tooltrain.env.schema import Tool
 from tooltrain.errors import UserError
 from tooltrain.types import Json
 
-FORMAT_VERSION = 1
-_SCHEMA = """
-CREATE TABLE tools (name TEXT PRIMARY KEY, original_name TEXT NOT NULL,
-                    description TEXT NOT NULL, parameters TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE entries (tool TEXT NOT NULL REFERENCES tools, key TEXT NOT NULL,
-                      arguments TEXT NOT NULL, response BLOB NOT NULL,
-                      PRIMARY KEY (tool, key)) WITHOUT ROWID;
-CREATE TABLE samples (id TEXT PRIMARY KEY, position INTEGER NOT NULL, domain TEXT NOT NULL,
-                      query TEXT NOT NULL, ambiguous INTEGER NOT NULL,
-                      calls BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE edges (source TEXT NOT NULL, path TEXT NOT NULL, target TEXT NOT NULL,
-                    argument TEXT NOT NULL, count INTEGER NOT NULL,
-                    PRIMARY KEY (source, path, target, argument)) WITHOUT ROWID;
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
+_PAGE_CACHE_KIB = 4096  # of SQLite's, for each thread that reads
 
 
 class CacheError(UserError):
@@ -82,19 +68,26 @@ class Edge:
     count: int = 1
 
 
-def _dump(value: Json) -> bytes:
-    return orjson.dumps(value)
+class _Reader:
+    """A thread's own connection and decompressors: neither may serve two threads at once."""
+
+    def __init__(self, uri: str):
+        # Another thread closes it with the cache.
+        self.db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        self.db.execute(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
+        self.decompressors: dict[str, Callable[[bytes], bytes]] = {}
 
 
 class Cache:
-    """A recorded world, read-only. Open with `Cache.open`. `lookup` may be called from
-    any thread."""
+    """A recorded world, read-only. Open with `Cache.open`. Every method may be called from
+    any thread; readers of different threads do not wait for each other."""
 
-    def __init__(self, connection: sqlite3.Connection, path: pathlib.Path):
-        self._db = connection
-        self._decompress = zstandard.ZstdDecompressor().decompress
-        self._lock = threading.Lock()  # neither of the two may run in two threads at once
+    def __init__(self, path: pathlib.Path):
         self.path = path
+        self._uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        self._local = threading.local()
+        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+        self._has_dictionaries = False
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Cache:
@@ -110,27 +103,54 @@ class Cache:
             header = file.read(100)
         if header[:16] != b"SQLite format 3\0" or len(header) < 100:
             raise CacheError(f"{path} is not a tooltrain cache (no SQLite header); {remedy}")
+        if header[18] == 2:  # SQLite's write-ahead log: not sealed, so never "delete it"
+            raise CacheError(
+                f"{path} is a recording, not a cache: open it with `Recording.open` and `seal` it"
+            )
         page = int.from_bytes(header[16:18], "big")
         want = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
         if path.stat().st_size != want:
             got = path.stat().st_size
             raise CacheError(f"{path} is cut off: {got} bytes, its header says {want}; {remedy}")
-        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-        cache = cls(sqlite3.connect(uri, uri=True, check_same_thread=False), path)
+        cache = cls(path)
         try:
             version = cache.meta("format_version")
         except (sqlite3.DatabaseError, KeyError) as error:
             cache.close()
             raise CacheError(f"{path} is not a tooltrain cache ({error}); {remedy}") from error
-        if version != str(FORMAT_VERSION):
+        if version not in map(str, sealing.READABLE_VERSIONS):
             cache.close()
-            raise CacheError(
-                f"{path} has format {version}, this version reads {FORMAT_VERSION}; {remedy}"
-            )
+            reads = " and ".join(map(str, sealing.READABLE_VERSIONS))
+            raise CacheError(f"{path} has format {version}, this version reads {reads}; {remedy}")
+        cache._has_dictionaries = version != "1"
         return cache
 
+    @property
+    def _reader(self) -> _Reader:
+        reader = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = self._local.reader = _Reader(self._uri)
+            self._readers.add(reader)
+        return reader
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        return self._reader.db
+
     def close(self) -> None:
-        self._db.close()
+        """Closes the file; no other thread may be reading."""
+        for reader in list(self._readers):
+            reader.db.close()
+
+    def _decompressor(self, tool: str) -> Callable[[bytes], bytes]:
+        reader = self._reader
+        if tool not in reader.decompressors:
+            reader.decompressors[tool] = (
+                sealing.decompressor(reader.db, tool)
+                if self._has_dictionaries
+                else zstandard.ZstdDecompressor().decompress
+            )
+        return reader.decompressors[tool]
 
     def meta(self, name: str) -> str:
         """A value of the meta table. Raises KeyError when it was not recorded."""
@@ -145,25 +165,35 @@ class Cache:
         return self.meta("digest")
 
     def tools(self) -> dict[str, Tool]:
-        rows = self._db.execute("SELECT name, original_name, description, parameters FROM tools")
-        return {n: Tool(n, d, json.loads(p), o) for n, o, d, p in rows}
+        return _read_tools(self._db)
 
     def lookup(self, tool: str, key: str) -> tuple[bool, Json]:
         """(recorded?, response) of a request by its canonical key."""
-        with self._lock:
-            row = self._db.execute(
-                "SELECT response FROM entries WHERE tool = ? AND key = ?", (tool, key)
-            ).fetchone()
-            text = None if row is None else self._decompress(row[0])
-        return (False, None) if text is None else (True, orjson.loads(text))
+        row = self._db.execute(
+            "SELECT response FROM entries WHERE tool = ? AND key = ?", (tool, key)
+        ).fetchone()
+        return (False, None) if row is None else (True, decode(self._decompressor(tool)(row[0])))
+
+    def neighbours(self, tool: str, key: str) -> list[str]:
+        """The recorded keys of `tool` just before and just after `key`, in key order: those
+        that share its beginning. Takes as long as a lookup."""
+        before = self._db.execute(
+            "SELECT key FROM entries WHERE tool = ? AND key < ? ORDER BY key DESC LIMIT 1",
+            (tool, key),
+        ).fetchall()
+        after = self._db.execute(
+            "SELECT key FROM entries WHERE tool = ? AND key > ? ORDER BY key LIMIT 1", (tool, key)
+        ).fetchall()
+        return [row[0] for row in before + after]
 
     def entries(self, tool: str) -> Iterator[tuple[dict[str, Json], Json]]:
         """(arguments, response) of every recorded call of a tool, in key order."""
         rows = self._db.execute(
             "SELECT arguments, response FROM entries WHERE tool = ? ORDER BY key", (tool,)
         )
+        decompress = self._decompressor(tool)
         for arguments, blob in rows:
-            yield orjson.loads(arguments), orjson.loads(self._decompress(blob))
+            yield decode(arguments.encode()), decode(decompress(blob))
 
     def __len__(self) -> int:
         return self._db.execute("SELECT count(*) FROM entries").fetchone()[0]
@@ -176,38 +206,32 @@ class Cache:
         return tuple(sorted(Edge(s, tuple(json.loads(p)), t, a, c) for s, p, t, a, c in rows))
 
 
+def _read_tools(db: sqlite3.Connection) -> dict[str, Tool]:
+    rows = db.execute("SELECT name, original_name, description, parameters FROM tools ORDER BY 1")
+    return {n: Tool(n, d, json.loads(p), o) for n, o, d, p in rows}
+
+
 def _read_samples(db: sqlite3.Connection) -> Iterator[Sample]:
     decompress = zstandard.ZstdDecompressor().decompress
     rows = db.execute(
-        "SELECT id, position, domain, query, ambiguous, calls FROM samples ORDER BY position"
+        "SELECT id, position, domain, query, ambiguous, calls FROM samples ORDER BY position, id"
     )
     for id_, position, domain, query, ambiguous, blob in rows:
         calls = tuple(
             SampleCall(c["name"], c["arguments"], c["response"], tuple(map(tuple, c["refs"])))
-            for c in orjson.loads(decompress(blob))
+            for c in decode(decompress(blob))
         )
         yield Sample(id_, position, domain, query, calls, bool(ambiguous))
 
 
-def _remove_left_over(path: pathlib.Path) -> None:
-    """Removes what killed writers of `path` left behind."""
-    for partial in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
-        try:
-            os.kill(int(partial.name.split(".")[-2]), 0)
-        except (ProcessLookupError, ValueError):
-            partial.unlink(missing_ok=True)
-        except PermissionError:
-            pass  # another user's process, alive
-
-
 class CacheWriter:
-    """Writes a new cache; use through `create`, which makes it whole or not at all."""
+    """Gathers the content of a cache; `create` makes one, whole or not at all."""
 
     def __init__(self, connection: sqlite3.Connection):
         self._db = connection
-        self._db.executescript(_SCHEMA)
-        self._compress = zstandard.ZstdCompressor(level=9).compress
-        self.tools: dict[str, Tool] = {}
+        self._db.executescript(sealing.SCHEMA)
+        self._compress = zstandard.ZstdCompressor(level=3).compress
+        self.tools: dict[str, Tool] = _read_tools(connection)
 
     @classmethod
     @contextlib.contextmanager
@@ -215,30 +239,11 @@ class CacheWriter:
         """Writer of `path`, which appears, complete, when the block ends without error.
 
         What stood at `path` before stays until then. An interrupted write leaves only
-        `<path>.partial`, which the next write removes.
+        `<path>.….partial`, which the next write removes.
         """
-        path = pathlib.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(path)
-        # A name of its own: two processes that record at once do not mix their files.
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        partial.unlink(missing_ok=True)
-        connection = sqlite3.connect(partial)
-        try:
-            connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("PRAGMA synchronous = OFF")
-            writer = cls(connection)
-            yield writer
-            writer._finish()
-            connection.commit()
-            connection.close()
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            connection.close()
-            partial.unlink(missing_ok=True)
-            raise
+        with sealing.scratch(pathlib.Path(path), "content") as (_, connection):
+            yield cls(connection)
+            sealing.seal(connection, path)
 
     def add_tool(self, tool: Tool) -> None:
         self.tools[tool.name] = tool
@@ -248,11 +253,12 @@ class CacheWriter:
         )
 
     def add_entry(self, tool: str, arguments: Mapping[str, Json], response: Json) -> None:
-        """Records a response. Raises sqlite3.IntegrityError on a request already there."""
+        """Records a response. Raises sqlite3.IntegrityError on a request already there,
+        ValueError on arguments or a response that JSON cannot hold (see `response`)."""
         key = self.tools[tool].canonical(arguments)
         self._db.execute(
             "INSERT INTO entries VALUES (?, ?, ?, ?)",
-            (tool, key, _dump(arguments).decode(), self._compress(_dump(response))),
+            (tool, key, encode(dict(arguments)).decode(), self._compress(encode(response))),
         )
 
     def add_sample(self, sample: Sample) -> None:
@@ -268,7 +274,7 @@ class CacheWriter:
                 sample.domain,
                 sample.query,
                 int(sample.ambiguous),
-                self._compress(_dump(calls)),
+                zstandard.ZstdCompressor(level=9).compress(encode(calls)),
             ),
         )
 
@@ -283,18 +289,3 @@ class CacheWriter:
 
     def add_meta(self, name: str, value: str) -> None:
         self._db.execute("INSERT INTO meta VALUES (?, ?)", (name, value))
-
-    def _finish(self) -> None:
-        digest = hashlib.sha256()
-        decompress = zstandard.ZstdDecompressor().decompress
-        for name, parameters in self._db.execute("SELECT name, parameters FROM tools ORDER BY 1"):
-            digest.update(f"{name}\0{parameters}\0".encode())
-        for query in (
-            "SELECT tool || char(0) || key, response FROM entries ORDER BY tool, key",
-            "SELECT id || char(0) || query, calls FROM samples ORDER BY id",
-        ):
-            for name, blob in self._db.execute(query):
-                digest.update(name.encode("utf-8", "surrogatepass"))
-                digest.update(hashlib.sha256(decompress(blob)).digest())
-        self.add_meta("digest", digest.hexdigest())
-        self.add_meta("format_version", str(FORMAT_VERSION))
