@@ -1,0 +1,88 @@
+"""Evaluates a policy, an endpoint, transcripts or a baseline on ComplexFuncBench, offline."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from tooltrain.cli import devices, main
+from tooltrain.env.environment import open_environment
+from tooltrain.errors import UserError
+from tooltrain.eval.baselines import PLAYERS
+from tooltrain.eval.complexfuncbench import evaluate
+from tooltrain.eval.complexfuncbench_endpoint import Endpoint
+from tooltrain.eval.complexfuncbench_players import Player, Script, Transcripts
+from tooltrain.eval.complexfuncbench_policy import Policy
+from tooltrain.eval.complexfuncbench_samples import BenchmarkEnvironment, chosen, read_samples
+from tooltrain.eval.complexfuncbench_scores import table_lines
+
+_SCRIPTS = {name.replace(" ", "_").replace("-", "_"): name for name in PLAYERS}
+_PLAYERS = ("sft", "grpo", "endpoint", "transcript", *_SCRIPTS)
+_PLAYER = flags.DEFINE_enum(
+    "player", "grpo", _PLAYERS, "A stage of WORKDIR, an endpoint, a transcript file or a baseline."
+)
+_ENDPOINT = flags.DEFINE_string("endpoint", "", "Address of --player=endpoint, up to /v1.")
+_MODEL = flags.DEFINE_string("model", "", "Name under which the endpoint serves the model.")
+_MAX_TOKENS = flags.DEFINE_integer(
+    "max_tokens", 0, "Of one answer of the endpoint; 0 leaves it to the endpoint.", lower_bound=0
+)
+_PARALLEL = flags.DEFINE_integer("parallel", 8, "Conversations with it at a time.", lower_bound=1)
+_TRANSCRIPTS = flags.DEFINE_string(
+    "transcripts", "", 'File of --player=transcript; a line: {"id": ..., "messages": [...]}.'
+)
+_SAMPLES = flags.DEFINE_integer("samples", 0, "How many of the 1,000; 0: all.", lower_bound=0)
+_DISTRACTORS = flags.DEFINE_integer(
+    "distractors", -1, "Unused tools offered beside a sample's own; -1: the whole domain's tools."
+)
+_WHOLE = flags.DEFINE_bool(
+    "whole_responses", False, "Show responses uncut; else through config.projection."
+)
+
+
+def evaluate_complexfuncbench(config: ConfigDict, workdir: str) -> None:
+    devices.prepare(workdir)
+    path = config.cache or f"{workdir}/cache/{config.suite}.sqlite"
+    environment = BenchmarkEnvironment(
+        open_environment(path, **config.projection), whole_responses=_WHOLE.value
+    )
+    distractors = None if _DISTRACTORS.value < 0 else _DISTRACTORS.value
+    samples = chosen(read_samples(environment.cache, distractors=distractors), _SAMPLES.value)
+    player, name = _player(config, workdir)
+    summary = evaluate(
+        player,
+        samples,
+        environment,
+        pathlib.Path(workdir) / "eval" / "complexfuncbench" / name,
+        settings={"distractors": distractors},
+    )
+    print("\n".join(table_lines(summary)))
+
+
+def _player(config: ConfigDict, workdir: str) -> tuple[Player, str]:
+    """The player, and the name of its directory."""
+    name = _PLAYER.value
+    if name == "endpoint":
+        model = re.sub(r"[^\w.-]", "_", _MODEL.value)
+        endpoint = Endpoint(
+            _ENDPOINT.value,
+            _MODEL.value,
+            parallel=_PARALLEL.value,
+            max_tokens=_MAX_TOKENS.value,
+        )
+        return endpoint, f"endpoint_{model}"
+    if name == "transcript":
+        if not _TRANSCRIPTS.value:
+            raise UserError("--player=transcript needs --transcripts=FILE")
+        return Transcripts(
+            _TRANSCRIPTS.value
+        ), f"transcript_{pathlib.Path(_TRANSCRIPTS.value).stem}"
+    if name in _SCRIPTS:
+        return Script(_SCRIPTS[name]), name
+    return Policy(config, workdir, name), name
+
+
+if __name__ == "__main__":
+    main.run(evaluate_complexfuncbench)
