@@ -19,6 +19,7 @@ COUNTRY_CODE = {
     "type": "string",
     "description": "ISO 3166-1 alpha-2 code of a country, such as CH",
 }
+CURRENCY_CODE = {"type": "string", "description": "ISO 4217 code of a currency, such as CHF"}
 LATITUDE = {
     "type": "number",
     "minimum": -90,

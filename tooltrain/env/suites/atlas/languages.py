@@ -10,6 +10,7 @@ from tooltrain.env.recorder.backend import ToolFailure
 from tooltrain.env.schema import Tool
 from tooltrain.env.suites.atlas.arguments import (
     COUNTRY_CODE,
+    CURRENCY_CODE,
     DATE,
     LOCALE,
     choice,
@@ -24,7 +25,6 @@ from tooltrain.types import Json
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _STYLES = ("short", "medium", "long", "full")
-_KINDS = ("country", "language", "currency", "script")
 _SCOPES = {"I": "individual", "M": "macrolanguage", "S": "special"}
 _TYPES = {
     "A": "ancient",
@@ -124,29 +124,28 @@ def get_language(language_code: str) -> Json:
     }
 
 
-def translate_name(kind: str, code: str, locale: str) -> Json:
-    one_of("kind", kind, _KINDS)
-    english, there = package("babel").Locale("en"), parsed(locale)
-    tables = [
-        {
-            "country": of.territories,
-            "language": of.languages,
-            "currency": of.currencies,
-            "script": of.scripts,
-        }[kind]
-        for of in (english, there)
-    ]
-    if code not in tables[0]:
-        raise ToolFailure(f"no {kind} with code {code!r}")
-    if code not in tables[1]:
-        raise ToolFailure(f"CLDR has no name of {kind} {code} in {locale}")
-    return {
-        "kind": kind,
-        "code": code,
-        "locale": str(there),
-        "name": tables[1][code],
-        "english_name": tables[0][code],
-    }
+def translate_country(country_code: str, locale: str) -> Json:
+    country(country_code)
+    return {"country_code": country_code, **_translated("territories", country_code, locale)}
+
+
+def translate_language(language_code: str, locale: str) -> Json:
+    return {"language_code": language_code, **_translated("languages", language_code, locale)}
+
+
+def translate_currency(currency_code: str, locale: str) -> Json:
+    return {"currency_code": currency_code, **_translated("currencies", currency_code, locale)}
+
+
+def _translated(kind: str, code: str, locale: str) -> dict[str, Json]:
+    """Name of a code in a locale's language and in English, by CLDR."""
+    there = parsed(locale)
+    english, local = (getattr(of, kind) for of in (package("babel").Locale("en"), there))
+    if code not in english:
+        raise ToolFailure(f"CLDR knows no {code!r} among the {kind}")
+    if code not in local:
+        raise ToolFailure(f"CLDR has no name of {code} in {locale}")
+    return {"name": local[code], "english_name": english[code], "locale": str(there)}
 
 
 def get_locale(locale: str) -> Json:
@@ -181,6 +180,8 @@ def format_date(date: str, locale: str, style: str = "long") -> Json:
     }
 
 
+_LANGUAGE_CODE = {"type": "string", "description": "ISO 639 code of a language, such as de or gsw"}
+
 TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
     (
         Tool(
@@ -195,34 +196,33 @@ TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
         Tool(
             "get_language",
             "ISO 639 names and kind of a language, and the countries with most of its speakers.",
-            parameters(
-                {
-                    "language_code": {
-                        "type": "string",
-                        "description": "ISO 639 code of a language, such as de or gsw",
-                    }
-                }
-            ),
+            parameters({"language_code": _LANGUAGE_CODE}),
         ),
         get_language,
     ),
     (
         Tool(
-            "translate_name",
-            "Name of a country, language, currency or script in the language of a locale.",
-            parameters(
-                {
-                    "kind": choice(_KINDS, "What the code stands for"),
-                    "code": {
-                        "type": "string",
-                        "description": "ISO code: of a country CH, a language de, a currency CHF, "
-                        "a script Latn",
-                    },
-                    "locale": LOCALE,
-                }
-            ),
+            "translate_country",
+            "Name of a country in the language of a locale.",
+            parameters({"country_code": COUNTRY_CODE, "locale": LOCALE}),
         ),
-        translate_name,
+        translate_country,
+    ),
+    (
+        Tool(
+            "translate_language",
+            "Name of a language in the language of a locale.",
+            parameters({"language_code": _LANGUAGE_CODE, "locale": LOCALE}),
+        ),
+        translate_language,
+    ),
+    (
+        Tool(
+            "translate_currency",
+            "Name of a currency in the language of a locale.",
+            parameters({"currency_code": CURRENCY_CODE, "locale": LOCALE}),
+        ),
+        translate_currency,
     ),
     (
         Tool(

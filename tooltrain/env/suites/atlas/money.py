@@ -9,7 +9,13 @@ from collections.abc import Callable
 
 from tooltrain.env.recorder.backend import ToolFailure
 from tooltrain.env.schema import Tool
-from tooltrain.env.suites.atlas.arguments import COUNTRY_CODE, LOCALE, in_range, parameters
+from tooltrain.env.suites.atlas.arguments import (
+    COUNTRY_CODE,
+    CURRENCY_CODE,
+    LOCALE,
+    in_range,
+    parameters,
+)
 from tooltrain.env.suites.atlas.data import countries, country, package
 from tooltrain.env.suites.atlas.languages import parsed
 from tooltrain.types import Json
@@ -99,15 +105,13 @@ def format_amount(amount: float, currency_code: str, locale: str = "en_US") -> J
     }
 
 
-_CURRENCY_CODE = {"type": "string", "description": "ISO 4217 code of a currency, such as CHF"}
-
 TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
     (
         Tool(
             "get_currency",
             "Name, number, symbol and decimals of a currency, and the most populous countries "
             "that use it.",
-            parameters({"currency_code": _CURRENCY_CODE}),
+            parameters({"currency_code": CURRENCY_CODE}),
         ),
         get_currency,
     ),
@@ -138,7 +142,7 @@ TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
             parameters(
                 {
                     "amount": {"type": "number", "description": "Amount in the currency"},
-                    "currency_code": _CURRENCY_CODE,
+                    "currency_code": CURRENCY_CODE,
                 },
                 {"locale": {**LOCALE, "default": "en_US"}},
             ),
