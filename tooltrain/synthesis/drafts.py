@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tooltrain.env.environment import Environment
-from tooltrain.env.projection import NAMING
-from tooltrain.synthesis.derive import at_path
-from tooltrain.synthesis.entities import names
+from tooltrain.synthesis.bindings import Bound, Seen, bind, places
+from tooltrain.synthesis.compile import Compiled, Group, Shown, groups_of
+from tooltrain.synthesis.entities import Identifying, names
 from tooltrain.synthesis.provenance import value_text
-from tooltrain.synthesis.sampler import Entry, Recorded, fillings, produced_at
-from tooltrain.synthesis.workflow import SlotEdge, Workflow
+from tooltrain.synthesis.sampler import Entry, Recorded, fillings
+from tooltrain.synthesis.workflow import Workflow
 from tooltrain.types import Binding, Call, GoldCall, Json, Observation, ObservationKind
+
+_KINDS = ("first", "where")  # of selectors, that `queries` has words for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,23 @@ class Draft:
     responses: tuple[Json, ...]
     views: tuple[str, ...]
     entities: frozenset[str]
+
+
+def of_filling(workflow: Workflow, filling: Sequence[int], compiled: Compiled) -> Draft:
+    """The draft of a filling that was drawn from `compiled`. Raises ValueError where an edge
+    does not hold, which no drawn filling does."""
+    shown = [compiled.shown(tool, i) for tool, i in zip(workflow.slots, filling, strict=True)]
+
+    def bound(group: Group, source: int, target: int) -> tuple[Bound, ...]:
+        found = compiled.bindings(group, filling[source], filling[target])
+        if found is None:
+            raise ValueError(
+                f"workflow {workflow.id}: {group.target} (slot {target}) takes nothing from "
+                f"{group.source} (slot {source}) in the filling {tuple(filling)}"
+            )
+        return found
+
+    return _drafted(workflow, shown, bound, compiled)
 
 
 def fill(
@@ -48,7 +68,7 @@ def fill(
         entries = [
             recorded.entries(tool)[i] for tool, i in zip(workflow.slots, filling, strict=True)
         ]
-        draft = from_filling(workflow, entries, recorded, environment)
+        draft = from_entries(workflow, entries, recorded, environment)
         if isinstance(draft, str):
             rejected[f"{draft}: {workflow.id}"] += 1
         else:
@@ -57,90 +77,64 @@ def fill(
     return drafts[:max_drafts]
 
 
-def from_filling(
+def from_entries(
     workflow: Workflow, entries: Sequence[Entry], recorded: Recorded, environment: Environment
 ) -> Draft | str:
     """The filling as gold calls, or the reason why it cannot be played from its views."""
-    views = tuple(
-        environment.show(Call(tool, e.arguments), Observation(ObservationKind.OK, e.response))
-        for tool, e in zip(workflow.slots, entries, strict=True)
-    )
-    calls = []
-    for slot, tool in enumerate(workflow.slots):
-        edges = [e for e in workflow.edges if e.target == slot]
-        bindings: list[Binding] = []
-        for source in workflow.sources(slot):
-            group = [e for e in edges if e.source == source]
-            bound = _bind(group, entries[slot], entries[source], views[source])
-            if isinstance(bound, str):
-                return bound
-            bindings += bound
-        bindings.sort(key=lambda b: b.argument)
-        calls.append(
-            GoldCall(tool, entries[slot].arguments, workflow.sources(slot), tuple(bindings))
+    shown = []
+    for tool, entry in zip(workflow.slots, entries, strict=True):
+        observation = Observation(ObservationKind.OK, entry.response)
+        text = environment.show(Call(tool, entry.arguments), observation)
+        shown.append(Shown(entry.arguments, entry.response, text, json.loads(text)))
+    try:
+        return _drafted(
+            workflow, shown, lambda group, s, t: _bound(group, shown[s], shown[t]), recorded
         )
+    except _Unplayable as error:
+        return str(error)
+
+
+class _Unplayable(ValueError):
+    """A filling that cannot be played from its views; the message is the reason."""
+
+
+def _bound(group: Group, source: Shown, target: Shown) -> tuple[Bound, ...]:
+    values = [value_text(target.arguments[feed.argument]) for feed in group.feeds]
+    seen = Seen(source.response, source.view)
+    found = [places(seen, feed.path) for feed in group.feeds]
+    way = bind(group.feeds, values, found, seen, kinds=_KINDS, together=True)
+    if way is not None:
+        return way
+    if bind(group.feeds, values, found, seen, kinds=None, together=False) is None:
+        raise _Unplayable("not visible in the projection")
+    if bind(group.feeds, values, found, seen, kinds=None, together=True) is None:
+        raise _Unplayable("arguments from different elements")
+    raise _Unplayable("no selector explains the element")
+
+
+def _drafted(
+    workflow: Workflow,
+    shown: Sequence[Shown],
+    bound: Callable[[Group, int, int], tuple[Bound, ...]],
+    recorded: Identifying,
+) -> Draft:
+    bindings: list[list[Binding]] = [[] for _ in workflow.slots]
+    for source, target, group in groups_of(workflow):
+        for argument, place, selector in bound(group, source, target):
+            bindings[target].append(Binding(argument, source, place, selector))
+    calls = tuple(
+        GoldCall(
+            tool,
+            shown[slot].arguments,
+            workflow.sources(slot),
+            tuple(sorted(bindings[slot], key=lambda b: b.argument)),
+        )
+        for slot, tool in enumerate(workflow.slots)
+    )
     return Draft(
         workflow,
-        tuple(calls),
-        tuple(e.response for e in entries),
-        views,
+        calls,
+        tuple(s.response for s in shown),
+        tuple(s.text for s in shown),
         frozenset(names(calls, recorded)),
     )
-
-
-def _bind(
-    edges: Sequence[SlotEdge], target: Entry, source: Entry, view: str
-) -> list[Binding] | str:
-    """Bindings of the arguments that one call takes from another: all from one element."""
-    places: list[dict[tuple[int, ...], tuple[str | int, ...]]] = []
-    for edge in edges:
-        text = value_text(target.arguments[edge.argument])
-        if text not in view:
-            return "not visible in the projection"
-        at = {}
-        for path, found in produced_at(source.response, edge.path):
-            if found == text:
-                at.setdefault(tuple(step for step in path if isinstance(step, int)), path)
-        places.append(at)
-    positions = sorted(set(places[0]).intersection(*places[1:]) - {()})
-    if not positions and all(() in at for at in places):
-        return [Binding(e.argument, e.source, at[()]) for e, at in zip(edges, places, strict=True)]
-    if not positions:
-        # Fields of the response's root beside fields of an element (a search key and an id).
-        rooted = [at for at in places if () in at]
-        listed = [set(at) for at in places if () not in at]
-        if not rooted or not listed or not (both := sorted(set.intersection(*listed))):
-            return "arguments from different elements"
-        positions = both
-    position = positions[0]
-    path = next(at[position] for at in places if position in at)
-    selector = _selector(source.response, path, view)
-    if selector is None:
-        return "no selector explains the element"
-    return [
-        Binding(
-            e.argument, e.source, at.get(position) or at[()], selector if position in at else ""
-        )
-        for e, at in zip(edges, places, strict=True)
-    ]
-
-
-def _selector(response: Json, path: tuple[str | int, ...], view: str) -> str | None:
-    """How a person would say which element `path` goes through; None if nothing visible
-    tells it from the others."""
-    indices = [i for i, step in enumerate(path) if isinstance(step, int)]
-    if all(path[i] == 0 for i in indices):
-        return "first"
-    last = indices[-1]
-    if any(path[i] != 0 for i in indices[:-1]):
-        return None
-    siblings = at_path(response, path[:last])
-    element = siblings[path[last]]
-    if not isinstance(element, dict):
-        return None
-    for field in sorted(NAMING & element.keys()):
-        value = element[field]
-        others = [s.get(field) for s in siblings if isinstance(s, dict)]
-        if isinstance(value, str) and others.count(value) == 1 and f'"{value}"' in view:
-            return f"where({field}={value})"
-    return None

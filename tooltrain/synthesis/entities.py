@@ -6,11 +6,11 @@ See `splits` for what an entity is and how splits are chosen.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tooltrain.env.projection import generic
 from tooltrain.synthesis.provenance import is_specific, value_text
-from tooltrain.synthesis.sampler import Recorded, produced_at
+from tooltrain.synthesis.sampler import produced_at
 from tooltrain.synthesis.splits import Entities, assign
 from tooltrain.synthesis.statements import is_name
 from tooltrain.types import GoldCall
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from tooltrain.synthesis.drafts import Draft
 
 
-def names(calls: Sequence[GoldCall], recorded: Recorded) -> list[str]:
+class Identifying(Protocol):
+    """Recorded entries that know which arguments' values are names."""
+
+    def identifies(self, tool: str, argument: str) -> bool: ...
+
+
+def names(calls: Sequence[GoldCall], recorded: Identifying) -> list[str]:
     """Names and ids of a trace, casefolded: free names that the user states, bound values."""
     found = []
     for call in calls:
@@ -35,7 +41,7 @@ def names(calls: Sequence[GoldCall], recorded: Recorded) -> list[str]:
     return found
 
 
-def joined(drafts: Sequence[Draft], recorded: Recorded) -> Entities:
+def joined(drafts: Sequence[Draft], recorded: Identifying) -> Entities:
     """Joins what goes by connected names: a call's own names with the values that its
     response fed to later calls. A call that takes values from two sources (a flight)
     joins nothing: its two ends are two entities."""

@@ -1,5 +1,6 @@
-"""Fillings: every way to play a workflow with recorded calls only.
+"""Fillings, plainly: every way to play a workflow with recorded calls only.
 
+The slow reference of `draws`, and what the demo's few workflows are enumerated with.
 Complete by construction: the search goes over recorded entries through an index of each
 edge (value -> entries that produce it), backwards from the calls that nothing needs, so
 a filling that exists is found and one that does not exist is never tried twice.
@@ -8,7 +9,7 @@ a filling that exists is found and one that does not exist is never tried twice.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from tooltrain.env.cache import Cache
 from tooltrain.env.projection import Path
@@ -55,9 +56,8 @@ class Recorded:
     def identifies(self, tool: str, argument: str) -> bool:
         """False for an argument whose values repeat like a category's (`search_type`)."""
         if (tool, argument) not in self._identifies:
-            texts = [value_text(e.arguments.get(argument)) for e in self.entries(tool)]
-            given = [text for text in texts if text is not None]
-            self._identifies[tool, argument] = len(set(given)) > _CATEGORY_SHARE * len(given)
+            arguments = (entry.arguments for entry in self.entries(tool))
+            self._identifies[tool, argument] = is_identifying(arguments, argument)
         return self._identifies[tool, argument]
 
     def producers(self, tool: str, path: Path) -> dict[str, tuple[int, ...]]:
@@ -69,6 +69,13 @@ class Recorded:
                     found.setdefault(text, []).append(i)
             self._producers[tool, path] = {text: tuple(ids) for text, ids in found.items()}
         return self._producers[tool, path]
+
+
+def is_identifying(recorded: Iterable[Mapping[str, Json]], argument: str) -> bool:
+    """False for an argument whose recorded values repeat like a category's."""
+    texts = [value_text(arguments.get(argument)) for arguments in recorded]
+    given = [text for text in texts if text is not None]
+    return len(set(given)) > _CATEGORY_SHARE * len(given)
 
 
 def produced(response: Json, path: Path) -> list[str]:
