@@ -19,6 +19,7 @@ from tooltrain.env.suites.atlas.arguments import (
     one_of,
     parameters,
 )
+from tooltrain.env.suites.atlas.clock import zones_at
 from tooltrain.env.suites.atlas.data import Airport, airport, airports, country, plain
 from tooltrain.env.suites.atlas.geodesy import Nearby, compass, direct, inverse
 from tooltrain.types import Json
@@ -51,13 +52,11 @@ def _of_country() -> dict[str, list[Airport]]:
     return found
 
 
-def search_airports(query: str, country_code: str | None = None, limit: int = 5) -> Json:
+def search_airports(query: str, limit: int = 5) -> Json:
     in_range("limit", limit, 1, 10)
     wanted = plain(query)
     if len(wanted) < _MIN_QUERY_CHARS:
         raise ToolFailure(f"query must have at least {_MIN_QUERY_CHARS} letters, got {query!r}")
-    if country_code is not None:
-        country(country_code)
     found = []
     for name, city, a in _plain_names():
         if wanted == a.iata.casefold():
@@ -68,8 +67,7 @@ def search_airports(query: str, country_code: str | None = None, limit: int = 5)
             rank = 2
         else:
             continue
-        if country_code in (None, a.country_code):
-            found.append((rank, not a.iata, a.icao))
+        found.append((rank, not a.iata, a.icao))
     if not found:
         raise ToolFailure(f"no airport matches {query!r}")
     return {
@@ -197,6 +195,7 @@ def route_waypoints(origin_icao: str, destination_icao: str, legs: int = 4) -> J
                 "waypoint": i,
                 "latitude": latitude,
                 "longitude": longitude,
+                "timezone": zones_at(latitude, longitude)[0],
                 "km_from_origin": round(km * i / legs, 1),
             }
         )
@@ -226,7 +225,7 @@ TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
                         "description": "IATA code, city, or part of a name, at least three letters",
                     }
                 },
-                {"country_code": COUNTRY_CODE, "limit": limit(5, 10, "airports")},
+                {"limit": limit(5, 10, "airports")},
             ),
         ),
         search_airports,
@@ -298,7 +297,8 @@ TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
     (
         Tool(
             "route_waypoints",
-            "Points that cut the great-circle route between two airports into equal legs.",
+            "Points that cut the great-circle route between two airports into equal legs, with "
+            "the time zones that hold there.",
             parameters(
                 _ENDS,
                 {

@@ -40,10 +40,6 @@ YEAR = {
     "description": f"A year, {FIRST_YEAR} to {LAST_YEAR}",
 }
 TIMEZONE = {"type": "string", "description": "Name of an IANA time zone, such as Europe/Zurich"}
-SUBDIVISION_CODE = {
-    "type": "string",
-    "description": "ISO 3166-2 code of a subdivision, such as CH-ZH, for its own holidays too",
-}
 LOCALE = {
     "type": "string",
     "description": "CLDR locale: a language and, if wanted, script and territory, such as de_CH",

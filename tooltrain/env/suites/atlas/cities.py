@@ -74,17 +74,11 @@ def _matches(query: str) -> dict[int, int]:
     return found
 
 
-def search_cities(query: str, country_code: str | None = None, limit: int = 5) -> Json:
+def search_cities(query: str, limit: int = 5) -> Json:
     in_range("limit", limit, 1, 10)
     if len(query.strip()) < _MIN_PREFIX_CHARS:
         raise ToolFailure(f"query must have at least {_MIN_PREFIX_CHARS} letters, got {query!r}")
-    if country_code is not None:
-        country(country_code)
-    found = [
-        (rank, -cities()[id_].population, id_)
-        for id_, rank in _matches(query).items()
-        if country_code in (None, cities()[id_].country_code)
-    ]
+    found = [(rank, -cities()[id_].population, id_) for id_, rank in _matches(query).items()]
     if not found:
         raise ToolFailure(f"no city of at least 15,000 inhabitants matches {query!r}")
     return {
@@ -193,7 +187,7 @@ TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
                         "description": "Name or beginning of a name, at least three letters",
                     }
                 },
-                {"country_code": COUNTRY_CODE, "limit": limit(5, 10, "cities")},
+                {"limit": limit(5, 10, "cities")},
             ),
         ),
         search_cities,

@@ -60,12 +60,20 @@ def localized(name: str, text: str, timezone: str) -> datetime.datetime:
     return time
 
 
-def timezone_at(latitude: float, longitude: float) -> Json:
-    coordinates(latitude, longitude)
+def zones_at(latitude: float, longitude: float) -> list[str]:
+    """IANA zones that hold at a point, by name; two where they are disputed.
+
+    Raises ToolFailure where none is known.
+    """
     found = package("tzfpy").get_tzs(longitude, latitude)
     if not found:
         raise ToolFailure(f"no time zone known at {latitude}, {longitude}")
-    names = sorted(found)
+    return sorted(found)
+
+
+def timezone_at(latitude: float, longitude: float) -> Json:
+    coordinates(latitude, longitude)
+    names = zones_at(latitude, longitude)
     return {
         "timezone": names[0],
         "other_timezones": names[1:],

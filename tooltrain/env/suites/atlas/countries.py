@@ -132,17 +132,13 @@ def _subdivisions(code: str) -> tuple[tuple[str, str, str, str | None], ...]:
     return tuple(sorted((s.code, s.name, s.type, s.parent_code) for s in found))
 
 
-def list_subdivisions(country_code: str, type: str | None = None, page: int = 1) -> Json:
+def list_subdivisions(country_code: str, page: int = 1) -> Json:
     country(country_code)
     in_range("page", page, 1, 100)
-    found = [s for s in _subdivisions(country_code) if type is None or plain(s[2]) == plain(type)]
+    found = _subdivisions(country_code)
     shown = found[(page - 1) * _PAGE_SIZE : page * _PAGE_SIZE]
     if not shown:
-        kinds = sorted({s[2] for s in _subdivisions(country_code)})
-        raise ToolFailure(
-            f"no page {page} of subdivisions of {country_code}"
-            + (f" of type {type!r}; types: {', '.join(kinds) or 'none'}" if type else "")
-        )
+        raise ToolFailure(f"{country_code} has {len(found)} subdivisions: no page {page}")
     return {
         "country_code": country_code,
         "total": len(found),
@@ -153,7 +149,7 @@ def list_subdivisions(country_code: str, type: str | None = None, page: int = 1)
                 "name": name,
                 "type": kind,
                 "parent_code": parent,
-                "has_own_holidays": has_own_holidays(country_code, code),
+                "has_own_holidays": has_own_holidays(code),
             }
             for code, name, kind, parent in shown
         ],
@@ -230,13 +226,7 @@ TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
             "3166-2 codes and whether a calendar of their own holidays is known.",
             parameters(
                 {"country_code": COUNTRY_CODE},
-                {
-                    "type": {
-                        "type": "string",
-                        "description": "Only subdivisions of this type, such as Province",
-                    },
-                    "page": _PAGE,
-                },
+                {"page": _PAGE},
             ),
         ),
         list_subdivisions,

@@ -72,7 +72,7 @@ _CROSSINGS = ("sunrise", "sunset")
 _HORIZON_DEG = -0.833  # of the sun's centre when its rim is on the horizon, refraction included
 
 
-def sun_times(latitude: float, longitude: float, date: str, timezone: str = "UTC") -> Json:
+def sun_times(latitude: float, longitude: float, date: str, timezone: str) -> Json:
     coordinates(latitude, longitude)
     on = day("date", date)
     sunrise, sunset, lit = _daylight(latitude, longitude, on, timezone)
@@ -92,7 +92,7 @@ def sun_calendar(
     latitude: float,
     longitude: float,
     start_date: str,
-    timezone: str = "UTC",
+    timezone: str,
     step_days: int = 7,
     count: int = 4,
 ) -> Json:
@@ -154,11 +154,7 @@ def moon_phases(start_date: str, count: int = 4) -> Json:
     return {"phases": found}
 
 
-_TIMEZONE = {
-    **TIMEZONE,
-    "default": "UTC",
-    "description": "IANA time zone of the day and of the times given",
-}
+_TIMEZONE = {**TIMEZONE, "description": "IANA time zone of the day and of the times given"}
 
 TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
     (
@@ -167,8 +163,12 @@ TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
             "Dawn, sunrise, solar noon, sunset and dusk at a point on a day, as local times "
             "(null where there is none), and the minutes of daylight.",
             parameters(
-                {"latitude": LATITUDE, "longitude": LONGITUDE, "date": DATE},
-                {"timezone": _TIMEZONE},
+                {
+                    "latitude": LATITUDE,
+                    "longitude": LONGITUDE,
+                    "date": DATE,
+                    "timezone": _TIMEZONE,
+                }
             ),
         ),
         sun_times,
@@ -178,9 +178,13 @@ TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
             "sun_calendar",
             "Sunrise, sunset and minutes of daylight at a point on several days.",
             parameters(
-                {"latitude": LATITUDE, "longitude": LONGITUDE, "start_date": DATE},
                 {
+                    "latitude": LATITUDE,
+                    "longitude": LONGITUDE,
+                    "start_date": DATE,
                     "timezone": _TIMEZONE,
+                },
+                {
                     "step_days": {
                         "type": "integer",
                         "minimum": 1,

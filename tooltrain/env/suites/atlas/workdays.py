@@ -13,18 +13,18 @@ from tooltrain.env.suites.atlas.arguments import (
     DATE,
     FIRST_YEAR,
     LAST_YEAR,
-    SUBDIVISION_CODE,
     YEAR,
     choice,
     day,
     in_range,
+    one_of,
     parameters,
 )
 from tooltrain.env.suites.atlas.data import country, package
 from tooltrain.types import Json
 
 _DAY = datetime.timedelta(days=1)
-_MAX_SPAN_DAYS = 800
+_DIRECTIONS = ("after", "before")
 _MIN_BREAK_DAYS = 3
 
 
@@ -35,10 +35,10 @@ def _subdivisions_known() -> dict[str, frozenset[str]]:
     return {code: frozenset(subdivisions) for code, subdivisions in listed.items()}
 
 
-def has_own_holidays(country_code: str, subdivision_code: str) -> bool:
+def has_own_holidays(subdivision_code: str) -> bool:
     """Whether a calendar of the subdivision (ISO 3166-2) is known."""
-    known = _subdivisions_known().get(country_code, frozenset())
-    return subdivision_code.partition("-")[2] in known
+    country_code, _, part = subdivision_code.partition("-")
+    return part in _subdivisions_known().get(country_code, frozenset())
 
 
 @functools.lru_cache(maxsize=8192)
@@ -48,24 +48,20 @@ def _calendar(country_code: str, subdivision_code: str | None, year: int):
     Raises ToolFailure when no calendar is known.
     """
     country(country_code)
-    in_range("year", year, FIRST_YEAR - 1, LAST_YEAR + 1)  # what lies beside the ends counts
+    # The years beside the allowed ones: a break or a span may reach into them.
+    in_range("year", year, FIRST_YEAR - 1, LAST_YEAR + 1)
     if country_code not in _subdivisions_known():
         raise ToolFailure(f"no calendar of public holidays of {country_code}")
-    subdivision = None
-    if subdivision_code is not None:
-        of, _, subdivision = subdivision_code.partition("-")
-        if of != country_code or not has_own_holidays(country_code, subdivision_code):
-            raise ToolFailure(
-                f"no calendar of {subdivision_code!r} in {country_code}; leave it out for the "
-                "holidays of the whole country"
-            )
+    if subdivision_code is not None and not has_own_holidays(subdivision_code):
+        raise ToolFailure(f"no calendar of holidays of {subdivision_code!r} of its own")
+    part = subdivision_code.partition("-")[2] if subdivision_code else None
     return package("holidays").country_holidays(
-        country_code, subdiv=subdivision, years=year, language="en_US", expand=False
+        country_code, subdiv=part, years=year, language="en_US", expand=False
     )
 
 
 class _Calendar:
-    """Holidays and working days of a place, years joined."""
+    """Holidays and working days of a country or a subdivision of it, years joined."""
 
     def __init__(self, country_code: str, subdivision_code: str | None = None):
         self._place = country_code, subdivision_code
@@ -90,12 +86,21 @@ class _Calendar:
             yield from ((date, name) for date, name in self.year(year) if date >= on)
 
 
-def list_holidays(country_code: str, year: int, subdivision_code: str | None = None) -> Json:
+def list_holidays(country_code: str, year: int) -> Json:
     in_range("year", year, FIRST_YEAR, LAST_YEAR)
-    found = _Calendar(country_code, subdivision_code).year(year)
+    return {"country_code": country_code, "year": year} | _listed(_Calendar(country_code), year)
+
+
+def list_regional_holidays(subdivision_code: str, year: int) -> Json:
+    in_range("year", year, FIRST_YEAR, LAST_YEAR)
+    country_code = subdivision_code.partition("-")[0]
+    calendar = _Calendar(country_code, subdivision_code)
+    return {"subdivision_code": subdivision_code, "year": year} | _listed(calendar, year)
+
+
+def _listed(calendar: _Calendar, year: int) -> dict[str, Json]:
+    found = calendar.year(year)
     return {
-        "country_code": country_code,
-        "year": year,
         "total": len(found),
         "holidays": [
             {"date": on.isoformat(), "name": name, "weekday": on.strftime("%A")}
@@ -104,13 +109,11 @@ def list_holidays(country_code: str, year: int, subdivision_code: str | None = N
     }
 
 
-def next_holidays(
-    country_code: str, date: str, count: int = 3, subdivision_code: str | None = None
-) -> Json:
+def next_holidays(country_code: str, date: str, count: int = 3) -> Json:
     start = day("date", date)
     in_range("count", count, 1, 5)
     found = []
-    for on, name in _Calendar(country_code, subdivision_code).from_(start):
+    for on, name in _Calendar(country_code).from_(start):
         found.append(
             {
                 "date": on.isoformat(),
@@ -126,14 +129,9 @@ def next_holidays(
     return {"country_code": country_code, "holidays": found}
 
 
-def next_working_day(
-    country_code: str,
-    date: str,
-    direction: str = "after",
-    subdivision_code: str | None = None,
-) -> Json:
-    calendar, start = _Calendar(country_code, subdivision_code), day("date", date)
-    step = _DAY if direction == "after" else -_DAY
+def next_working_day(country_code: str, date: str, direction: str = "after") -> Json:
+    calendar, start = _Calendar(country_code), day("date", date)
+    step = _DAY if one_of("direction", direction, _DIRECTIONS) == "after" else -_DAY
     skipped, on = [], start + step
     while (reason := calendar.reason(on)) is not None:
         skipped.append({"date": on.isoformat(), "reason": reason})
@@ -147,19 +145,30 @@ def next_working_day(
     }
 
 
-def count_working_days(
-    country_code: str, start_date: str, end_date: str, subdivision_code: str | None = None
-) -> Json:
-    calendar = _Calendar(country_code, subdivision_code)
-    start, end = day("start_date", start_date), day("end_date", end_date)
-    total = (end - start).days + 1
-    in_range("the days from start_date to end_date", total, 1, _MAX_SPAN_DAYS)
-    working = sum(calendar.reason(start + i * _DAY) is None for i in range(total))
+def add_working_days(country_code: str, start_date: str, working_days: int) -> Json:
+    calendar, start = _Calendar(country_code), day("start_date", start_date)
+    in_range("working_days", working_days, 1, 250)
+    on, left = start, working_days
+    while left:
+        on += _DAY
+        left -= calendar.reason(on) is None
     return {
         "country_code": country_code,
-        "calendar_days": total,
+        "date": on.isoformat(),
+        "weekday": on.strftime("%A"),
+        "calendar_days": (on - start).days,
+    }
+
+
+def count_working_days(country_code: str, start_date: str, days: int) -> Json:
+    calendar, start = _Calendar(country_code), day("start_date", start_date)
+    in_range("days", days, 1, 366)
+    working = sum(calendar.reason(start + i * _DAY) is None for i in range(days))
+    return {
+        "country_code": country_code,
+        "end_date": (start + (days - 1) * _DAY).isoformat(),
         "working_days": working,
-        "days_off": total - working,
+        "days_off": days - working,
     }
 
 
@@ -185,9 +194,9 @@ def shared_holidays(country_code_1: str, country_code_2: str, year: int) -> Json
     return {"year": year, "total": len(found), "holidays": found}
 
 
-def long_breaks(country_code: str, year: int, subdivision_code: str | None = None) -> Json:
+def long_breaks(country_code: str, year: int) -> Json:
     in_range("year", year, FIRST_YEAR, LAST_YEAR)
-    calendar = _Calendar(country_code, subdivision_code)
+    calendar = _Calendar(country_code)
     found, end = [], None
     for on, name in calendar.year(year):
         if end is not None and on <= end:
@@ -212,34 +221,45 @@ def long_breaks(country_code: str, year: int, subdivision_code: str | None = Non
     return {"country_code": country_code, "year": year, "breaks": found}
 
 
-_PLACE = {"subdivision_code": SUBDIVISION_CODE}
+_COUNT = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": 5,
+    "default": 3,
+    "description": "How many holidays to give, 1 to 5",
+}
 
 TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
     (
         Tool(
             "list_holidays",
-            "Public holidays of a country in a year, in the order of their days.",
-            parameters({"country_code": COUNTRY_CODE, "year": YEAR}, _PLACE),
+            "Public holidays of a whole country in a year, in the order of their days.",
+            parameters({"country_code": COUNTRY_CODE, "year": YEAR}),
         ),
         list_holidays,
     ),
     (
         Tool(
+            "list_regional_holidays",
+            "Public holidays in a state, province, canton or the like in a year, those of the "
+            "whole country with them. Not every subdivision has a calendar of its own.",
+            parameters(
+                {
+                    "subdivision_code": {
+                        "type": "string",
+                        "description": "ISO 3166-2 code of a subdivision, such as CH-ZH",
+                    },
+                    "year": YEAR,
+                }
+            ),
+        ),
+        list_regional_holidays,
+    ),
+    (
+        Tool(
             "next_holidays",
             "The next public holidays of a country on or after a day, and how far off they are.",
-            parameters(
-                {"country_code": COUNTRY_CODE, "date": DATE},
-                {
-                    "count": {
-                        "type": "integer",
-                        "minimum": 1,
-                        "maximum": 5,
-                        "default": 3,
-                        "description": "How many holidays to give, 1 to 5",
-                    },
-                    **_PLACE,
-                },
-            ),
+            parameters({"country_code": COUNTRY_CODE, "date": DATE}, {"count": _COUNT}),
         ),
         next_holidays,
     ),
@@ -249,28 +269,45 @@ TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
             "The first working day after or before a day, with the weekends and holidays between.",
             parameters(
                 {"country_code": COUNTRY_CODE, "date": DATE},
-                {
-                    "direction": choice(("after", "before"), "Which way to look", "after"),
-                    **_PLACE,
-                },
+                {"direction": choice(_DIRECTIONS, "Which way to look", "after")},
             ),
         ),
         next_working_day,
     ),
     (
         Tool(
-            "count_working_days",
-            "How many days from one day to another, both included, are working days.",
+            "add_working_days",
+            "The day that is so many working days of a country after a day.",
             parameters(
                 {
                     "country_code": COUNTRY_CODE,
-                    "start_date": {**DATE, "description": "First day, as YYYY-MM-DD"},
-                    "end_date": {
-                        **DATE,
-                        "description": "Last day, as YYYY-MM-DD, at most 800 days on",
+                    "start_date": DATE,
+                    "working_days": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": 250,
+                        "description": "How many working days to add, 1 to 250",
                     },
-                },
-                _PLACE,
+                }
+            ),
+        ),
+        add_working_days,
+    ),
+    (
+        Tool(
+            "count_working_days",
+            "How many of so many days in a row, the first one included, are working days.",
+            parameters(
+                {
+                    "country_code": COUNTRY_CODE,
+                    "start_date": DATE,
+                    "days": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": 366,
+                        "description": "Length of the span in days, 1 to 366",
+                    },
+                }
             ),
         ),
         count_working_days,
@@ -280,11 +317,7 @@ TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
             "shared_holidays",
             "Days of a year that are public holidays in both of two countries.",
             parameters(
-                {
-                    "country_code_1": COUNTRY_CODE,
-                    "country_code_2": COUNTRY_CODE,
-                    "year": YEAR,
-                }
+                {"country_code_1": COUNTRY_CODE, "country_code_2": COUNTRY_CODE, "year": YEAR}
             ),
         ),
         shared_holidays,
@@ -293,7 +326,7 @@ TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
         Tool(
             "long_breaks",
             "Stretches of three or more days off in a row around the public holidays of a year.",
-            parameters({"country_code": COUNTRY_CODE, "year": YEAR}, _PLACE),
+            parameters({"country_code": COUNTRY_CODE, "year": YEAR}),
         ),
         long_breaks,
     ),
