@@ -30,6 +30,10 @@ class Unavailable(ToolFailure):
         self.retry_after_s = retry_after_s
 
 
+class Denied(ToolFailure):
+    """The credentials are missing, wrong or used up: no retry, and others will fail alike."""
+
+
 class Backend(abc.ABC):
     """Live tools. `call` may run in several threads at once, up to `max_concurrency`.
 
@@ -46,7 +50,7 @@ class Backend(abc.ABC):
     def call(self, tool: str, arguments: Mapping[str, Json]) -> Json:
         """The tool's response. Raises ToolFailure, of which Unavailable is worth a retry."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  most backends hold nothing open
         """Ends connections and processes; `call` fails afterwards."""
 
     def __enter__(self) -> Self:
