@@ -41,15 +41,6 @@ def _names() -> list[tuple[str, int]]:
 
 
 @functools.cache
-def _other_names() -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for id_, city in cities().items():
-        for name in {plain(other) for other in city.other_names}:
-            found.setdefault(name, []).append(id_)
-    return found
-
-
-@functools.cache
 def _of_country() -> dict[str, list[City]]:
     found: dict[str, list[City]] = {}
     for city in cities().values():

@@ -15,7 +15,15 @@ from tooltrain.env.suites.atlas.arguments import (
     one_of,
     parameters,
 )
-from tooltrain.env.suites.atlas.data import Country, cities, countries, country, package, plain
+from tooltrain.env.suites.atlas.data import (
+    Country,
+    cities,
+    cities_named,
+    countries,
+    country,
+    package,
+    plain,
+)
 from tooltrain.env.suites.atlas.workdays import has_own_holidays
 from tooltrain.types import Json
 
@@ -46,12 +54,11 @@ def _names() -> dict[str, frozenset[str]]:
 def _capital_id(code: str) -> int | None:
     """GeoNames id of the largest city of the country that bears the capital's name."""
     name = plain(country(code).capital)
-    called = [
-        (plain(c.name) == name, c.population, c.geoname_id)
-        for c in cities().values()
-        if c.country_code == code and name in {plain(n) for n in (c.name, *c.other_names)}
-    ]
-    return max(called)[2] if called else None
+    called = [cities()[id_] for id_ in cities_named().get(name, ())]
+    here = [c for c in called if c.country_code == code]
+    if not here:
+        return None
+    return max(here, key=lambda c: (plain(c.name) == name, c.population)).geoname_id
 
 
 def _listed(c: Country) -> dict[str, Json]:

@@ -170,6 +170,16 @@ def airports() -> dict[str, Airport]:
     }
 
 
+@functools.cache
+def cities_named() -> dict[str, tuple[int, ...]]:
+    """Ids of the cities that bear a name (`plain`), their own or one in another language."""
+    found: dict[str, list[int]] = {}
+    for city in cities().values():
+        for name in {plain(n) for n in (city.name, *city.other_names)}:
+            found.setdefault(name, []).append(city.geoname_id)
+    return {name: tuple(ids) for name, ids in found.items()}
+
+
 def country(code: str) -> Country:
     """Raises ToolFailure for a code that ISO 3166-1 does not list."""
     if code not in countries():
@@ -202,7 +212,6 @@ def zone(name: str) -> zoneinfo.ZoneInfo:
             raise ToolFailure(f"no IANA time zone of the name {name!r}") from None
 
 
-@functools.lru_cache(maxsize=1 << 20)
 def plain(text: str) -> str:
     """`text` for comparing names: no accents, no case, single spaces."""
     decomposed = unicodedata.normalize("NFKD", text)
