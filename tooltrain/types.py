@@ -58,6 +58,7 @@ class ObservationKind(enum.StrEnum):
     UNKNOWN_TOOL = "unknown_tool"
     INVALID_ARGUMENTS = "invalid_arguments"
     NOT_RECORDED = "not_recorded"
+    OVER_BUDGET = "over_budget"  # not executed: see env.budget
 
 
 @dataclasses.dataclass(frozen=True)

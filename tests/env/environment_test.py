@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tooltrain.calls.parser import parse_calls
 from tooltrain.data.tokenizer import train_tokenizer
 from tooltrain.env.cache import CacheWriter
 from tooltrain.env.environment import Environment, open_environment
 from tooltrain.env.schema import Tool
 from tooltrain.env.suites.complexfuncbench import merge
 from tooltrain.errors import UserError
-from tooltrain.types import Call, MalformedCall, ObservationKind
+from tooltrain.types import Call, MalformedCall, Observation, ObservationKind
 
 PLACES = {"Rome": 1, "Oslo": 2}
+
+
+def _nested(depth: int):
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +64,33 @@ def test_a_recorded_call_is_answered_even_where_the_schema_finds_fault(environme
         (
             Call("weather", {"id": 9}),
             "not_recorded",
-            "the arguments are valid but no response of weather was recorded for them",
+            "the arguments are valid but no response of weather was recorded for them; "
+            "recorded is the same with id=2",
+        ),
+        (
+            Call("weather", {"id": "1", "x" * 99: 0}),
+            "invalid_arguments",
+            f"unknown argument '{'x' * 80}'; allowed: id",
+        ),
+        (
+            Call("find", {"name": "\ud800"}),
+            "invalid_arguments",
+            "a text holds half of a surrogate pair; write the whole character",
+        ),
+        (
+            Call("find", {"name": "x" * 100_000}),
+            "invalid_arguments",
+            "the arguments have 100011 characters; allowed: 65536",
+        ),
+        (
+            Call("find", _nested(2_000)),
+            "malformed",
+            "a call is a tool's name and an object of arguments",
+        ),
+        (
+            Call("find", {"name": _nested(20_000)}),
+            "invalid_arguments",
+            "the arguments are nested too deeply or hold an integer of too many digits",
         ),
         (MalformedCall("bad_json", "no object"), "malformed", "no object"),
     ],
@@ -81,13 +115,6 @@ def test_many_faults_are_counted(environment):
     assert found.content["error"]["message"].endswith("and 993 more faults")
 
 
-def _nested(depth: int):
-    value = 1
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
 _strings = st.text(st.characters()) | st.text(st.characters(categories=["Cs"]), min_size=1)
 _scalars = (
     st.none()
@@ -110,15 +137,103 @@ _calls = st.builds(
 ) | st.builds(MalformedCall, st.just("bad_json"), _strings)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(_calls)
-def test_execute_never_raises_and_always_says_the_same(environment, call):
+# What a policy may write between its tags, duplicate keys and broken JSON among it.
+_texts = st.builds(
+    '<tool_call>{{"name": {}, "arguments": {{{}: {}, {}: {}}}}}</tool_call>{}'.format,
+    st.sampled_from(['"find"', '"weather"', "3", "NaN", '"\\ud800"']),
+    *(
+        st.sampled_from(['"id"', '"name"', '"\\u0000"'])
+        if i % 2 == 0
+        else st.sampled_from(
+            ["1", "NaN", "-Infinity", '"\\ud83d\\ude00"', '"\\udc00"', "[" * 99, "1e999"]
+        )
+        for i in range(4)
+    ),
+    st.text(max_size=20),
+)
+# What no parser makes: still no reason to raise.
+_not_calls = st.one_of(
+    st.none(),
+    st.builds(Call, _scalars, _values),
+    st.builds(
+        Call,
+        st.sampled_from(["find", "weather"]),
+        st.dictionaries(
+            _scalars | st.just("id"), _values | st.just(object()) | st.just({1}), max_size=3
+        ),
+    ),
+)
+
+
+def _answers_alike(environment: Environment, call) -> None:
     first, second = environment.execute(call), environment.execute(call)
-    assert first == second
+    assert isinstance(first, Observation)
+    assert repr(first) == repr(second)
     text = environment.show(call, first)
     assert text == environment.show(call, second)
     json.loads(text)
     text.encode()  # fit for a tokenizer: no lone surrogate
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(_calls | _not_calls)
+def test_execute_never_raises_and_always_says_the_same(environment, call):
+    _answers_alike(environment, call)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(_texts)
+def test_whatever_a_policy_writes_is_answered(environment, text):
+    for call in parse_calls(text):
+        _answers_alike(environment, call)
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=100_000,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    deadline=None,
+)
+@given(_calls | _not_calls | _texts)
+def test_100_000_calls_are_answered_alike(environment, call):
+    for one in parse_calls(call) if isinstance(call, str) else [call]:
+        _answers_alike(environment, one)
+
+
+def test_calls_of_one_turn_are_answered_in_their_order(environment):
+    calls = [Call("find", {"name": name}) for name in ("Oslo", "Paris", "Rome", "Oslo")]
+    found = environment.execute_all([*calls, MalformedCall("bad_json", "x")], offered=["find"])
+    assert [f.kind for f in found] == ["ok", "not_recorded", "ok", "ok", "malformed"]
+    assert [f.content for f in found[:1] + found[2:4]] == [{"id": 2}, {"id": 1}, {"id": 2}]
+
+
+def test_what_is_far_from_all_that_is_recorded_gets_no_hint(tmp_path):
+    text = {"type": "string"}
+    properties = dict.fromkeys("abcd", text)
+    with CacheWriter.create(tmp_path / "c.sqlite") as writer:
+        writer.add_tool(Tool("t", "", {"type": "object", "properties": properties}))
+        writer.add_entry("t", {"a": "1", "b": "1", "c": "1"}, {})
+    environment = open_environment(str(tmp_path / "c.sqlite"))
+
+    def message(**arguments: str) -> str:
+        return environment.execute(Call("t", arguments)).content["error"]["message"]
+
+    assert message(a="1", b="2", c="2").endswith('; recorded is the same with b="1", with c="1"')
+    assert message(a="1", b="1", c="1", d="1").endswith('; recorded is the same without "d"')
+    assert message(a="2", b="2", c="2").endswith("recorded for them")
+
+
+def test_a_view_is_made_once_and_from_the_response_at_hand(booking_environment, monkeypatch):
+    sample = next(booking_environment.cache.samples())
+    call = Call(sample.calls[0].name, sample.calls[0].arguments)
+    found = booking_environment.execute(call)
+    environment = Environment(booking_environment.cache, booking_environment.projection)
+    monkeypatch.setattr(environment, "cache", None)  # nothing more is read
+    first = environment.show(call, found)
+    monkeypatch.setattr(environment, "projection", None)
+    assert environment.show(call, found) == first
 
 
 def test_an_error_about_a_lone_surrogate_can_be_tokenized(environment):

@@ -175,3 +175,79 @@ def test_a_key_is_json():
         "place": 'é "x"',
         "ages": [3],
     }
+
+
+UNIONS = Tool(
+    "Unions",
+    "",
+    {
+        "type": "object",
+        "properties": {
+            "id": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None},
+            "size": {"type": ["number", "null"], "minimum": 1, "maximum": 9},
+            "unit": {"const": "km"},
+            "place": {"$ref": "#/$defs/Place"},
+            "any": True,
+            "tree": {"$ref": "#/$defs/Tree"},
+        },
+        "required": ["place", "absent"],
+        "$defs": {
+            "Place": {
+                "type": "object",
+                "properties": {"lat": {"type": "number"}},
+                "required": ["lat"],
+            },
+            "Tree": {"type": "object", "properties": {"child": {"$ref": "#/$defs/Tree"}}},
+        },
+    },
+)
+
+
+def test_unions_references_and_null_are_read_as_json_schema_says():
+    place = {"lat": "4.0"}
+    assert UNIONS.canonical({"place": place, "id": None}) == '{"place":{"lat":4}}'
+    assert UNIONS.canonical({"place": place, "id": "7"}) == '{"id":7,"place":{"lat":4}}'
+    assert UNIONS.canonical({"size": None}) == '{"size":null}'
+    assert UNIONS.validate({"place": place, "absent": 1, "any": [{}], "id": None, "size": 9}) == [
+        "unknown argument 'absent'; allowed: id, size, unit, place, any, tree"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"id": "x"}, "argument 'id' must be integer or null, got \"x\""),
+        ({"size": 0}, "argument 'size' must be number or null, got 0"),
+        ({"unit": "mi"}, "argument 'unit' must be one of ['km'], got \"mi\""),
+        ({"place": {}}, "missing place.lat"),
+        ({"tree": {"child": {"child": 1}}}, "argument 'tree.child.child' must be object, got 1"),
+        ({}, "missing required argument 'absent' (any)"),
+    ],
+)
+def test_faults_of_unions_references_and_constants(arguments, fault):
+    assert fault in UNIONS.validate(arguments)
+
+
+def test_a_number_out_of_range_names_the_bound():
+    tool = Tool("T", "", {"properties": {"n": {"type": "integer", "minimum": 1, "maximum": 3}}})
+    assert tool.validate({"n": 0}) == ["argument 'n' must be at least 1, got 0"]
+    assert tool.validate({"n": "4"}) == ["argument 'n' must be at most 3, got \"4\""]
+
+
+def test_more_arguments_are_taken_only_where_the_schema_says_so():
+    properties = {"n": {"type": "integer"}}
+    tool = Tool("T", "", {"properties": properties, "additionalProperties": True})
+    assert tool.validate({"n": 1, "m": 2}) == []
+
+
+def test_a_long_enumeration_is_listed_in_part():
+    tool = Tool("T", "", {"properties": {"n": {"type": "integer", "enum": list(range(999))}}})
+    (fault,) = tool.validate({"n": -1})
+    assert "959 more" in fault
+    assert len(fault) < 300
+
+
+@given(st.dictionaries(st.sampled_from([*TOOL.properties, "x"]), _json, max_size=4))
+def test_a_key_read_as_arguments_is_its_own_key(arguments):
+    key = TOOL.canonical(arguments)
+    assert TOOL.canonical(json.loads(key)) == key

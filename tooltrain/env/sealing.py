@@ -3,7 +3,7 @@
 Content is gathered in a SQLite file that may grow and be cut off; `seal` copies it, in
 key order, into another that never changes again. Responses are zstd frames, with a
 dictionary of their tool's where it saves more bytes than it takes (on the booking cache
-10.6 MB of 32.5 without dictionaries become 7.0 with them).
+6.1 MB of 30.6 without dictionaries become 3.4 with them, which take 0.3).
 """
 
 from __future__ import annotations
