@@ -63,18 +63,18 @@ def strict_reading(
     done = in_prefix | _left_out(sample.trace.calls, in_prefix)
     completed = _completed(sample.turns, done)
 
-    # Failures and call accuracy are counted without the look-ups that were rightly left out.
+    # What was rightly left out is not asked for: in the end, and before the first failure.
     right = {s for s in found.gold if s is not None}
-    left_out = _left_out(sample.trace.calls, right)
-    kept = [s for s in range(len(trace.calls)) if s not in left_out]
-    asked = _only(trace, kept)
-    failure = first_failure(asked, played, end)
+    kept = _others(trace, _left_out(sample.trace.calls, right))
+    counted = max(len(records), len(kept))
+    right_calls = round(call_accuracy(_only(trace, kept), played) * counted)
+    kept = _others(trace, _left_out(sample.trace.calls, in_prefix) - right)
+    failure = first_failure(_only(trace, kept), played, end)
     if failure.gold is not None:
         failure = dataclasses.replace(failure, gold=kept[failure.gold])
-    counted = max(len(records), len(kept))
     return StrictReading(
         completed_turns=completed,
-        right_calls=round(call_accuracy(asked, played) * counted),
+        right_calls=right_calls,
         counted_calls=counted,
         success=failure.record is None
         and end is EndReason.FINISHED
@@ -114,6 +114,10 @@ def _left_out(calls: Sequence[GoldCall], right: set[int]) -> set[int]:
         if s in needed or (s in right and calls[s].name not in FREE_TOOLS):
             needed.update(calls[s].depends_on)
     return {s for s in needed - right if calls[s].name in FREE_TOOLS}
+
+
+def _others(trace: Trace, left_out: set[int]) -> list[int]:
+    return [s for s in range(len(trace.calls)) if s not in left_out]
 
 
 def _only(trace: Trace, kept: Sequence[int]) -> Trace:
