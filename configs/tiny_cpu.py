@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
     config.synthesis.max_calls = 4  # of a workflow
     config.synthesis.min_support = 10  # recorded calls that a workflow was seen in
     config.synthesis.queries_per_filling = 4  # wordings of one filled workflow, in training
+    config.synthesis.variety = 0.0  # share of queries in varied wordings: 1M parameters read few
     config.synthesis.distractors = 2  # offered tools that no gold call uses
     config.synthesis.held_out_workflows = 0.15  # share that only test_workflows plays
     config.synthesis.train_rl_share = 0.2  # of the fillings: prompts for GRPO, unseen by SFT

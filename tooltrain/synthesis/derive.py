@@ -16,6 +16,7 @@ from tooltrain.env.projection import leaf_values
 from tooltrain.env.schema import Tool
 from tooltrain.synthesis.provenance import value_text
 from tooltrain.synthesis.readings import Reading, holds
+from tooltrain.synthesis.statements import is_opaque
 from tooltrain.synthesis.wordings import ORDINALS, superlatives
 from tooltrain.types import Binding, GoldCall, Json, Trace
 
@@ -81,6 +82,22 @@ def binding_fault(binding: Binding, value: Json, trace: Trace, views: Sequence[s
     if text is None or value_text(found) != text:
         return "another value in the response"
     return None if text in shown_texts(views[binding.source]) else "not visible"
+
+
+def leaks(trace: Trace) -> list[str]:
+    """What a query must not say: a tool's name, and ids that only a response knows."""
+    query = trace.query.lower()
+    faults = [
+        f"names a tool: {name}"
+        for name in dict.fromkeys(trace.tools)
+        if "_" in name and holds(query, name.lower())  # a tool named `time` is a word
+    ]
+    for call in trace.calls:
+        for name, value in call.arguments.items():
+            text = value_text(value)
+            if is_opaque(value) and text is not None and holds(query, text.lower()):
+                faults.append(f"states an id: {call.name}.{name}")
+    return faults
 
 
 def _selector_faults(call: GoldCall, reading: Reading, views: Sequence[str]) -> list[str]:

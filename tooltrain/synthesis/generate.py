@@ -9,23 +9,24 @@ from __future__ import annotations
 import collections
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import tqdm
 
 from tooltrain.env.environment import Environment
 from tooltrain.errors import UserError
-from tooltrain.synthesis.derive import underivable
 from tooltrain.synthesis.drafts import Draft, fill
 from tooltrain.synthesis.entities import homes, joined
 from tooltrain.synthesis.provenance import mine
-from tooltrain.synthesis.queries import NoFrame, write_query
 from tooltrain.synthesis.sampler import Recorded
+from tooltrain.synthesis.stream import TraceStream, worded
 from tooltrain.synthesis.workflow import Workflow, mined
 from tooltrain.types import Trace
 
 TRAIN, TRAIN_RL = "train", "train_rl"  # gold to imitate; prompts to roll out
 VALIDATION, TEST, TEST_WORKFLOWS = "validation", "test", "test_workflows"
+_Calls = TypeVar("_Calls", Draft, Trace)  # what has gold calls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,11 @@ class Settings:
     train_rl_share: of the entities that GRPO rolls out and SFT never sees, so that its
     prompts are as new to the policy as a test prompt; 0: no such split.
     queries_per_filling: queries written for one filling of a training trace; test
-    fillings get one each. distractors: tools offered beside those of the gold calls.
+    fillings get one each. train_traces: if above 0, so many traces of each training split
+    instead, made by index (`stream.TraceStream`). variety: share of queries that the varied
+    grammar writes; the rest are in the few plain frames, which a tiny policy can learn to
+    read.
+    distractors: tools offered beside those of the gold calls.
     """
 
     suite: str
@@ -46,6 +51,8 @@ class Settings:
     max_fillings: int = 2_000
     max_fillings_per_workflow: int = 400
     queries_per_filling: int = 4
+    train_traces: int = 0
+    variety: float = 1.0
     distractors: int = 3
     held_out_workflows: float = 0.15
     train_rl_share: float = 0.0
@@ -71,11 +78,24 @@ class Settings:
                 f"distractors 0; got {self.max_calls}, {self.queries_per_filling}, "
                 f"{self.distractors}"
             )
+        if self.train_traces < 0:
+            raise UserError(f"config.synthesis: train_traces is {self.train_traces}, below 0")
+        if not 0 <= self.variety <= 1:
+            raise UserError(f"config.synthesis: variety must be in [0, 1], got {self.variety}")
         if not 0 <= self.held_out_workflows < 1:
             raise UserError(
                 f"config.synthesis: held_out_workflows must be in [0, 1), got "
                 f"{self.held_out_workflows}"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """Drafts by split, before any has words, and what was rejected on the way, by reason."""
+
+    splits: dict[str, list[Draft]]
+    rejected: collections.Counter[str]
+    workflows: dict[str, int]  # fillings by workflow id
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +107,9 @@ class Generated:
     workflows: dict[str, int]  # fillings by workflow id
 
 
-def generate(environment: Environment, settings: Settings, *, progress: bool = True) -> Generated:
-    """All splits. Raises UserError if the cache has no samples to mine."""
+def plan(environment: Environment, settings: Settings, *, progress: bool = True) -> Planned:
+    """Fillings of the mined workflows, split. Raises UserError if the cache has no samples
+    to mine."""
     samples = list(environment.cache.samples())
     if not samples:
         raise UserError(
@@ -120,11 +141,46 @@ def generate(environment: Environment, settings: Settings, *, progress: bool = T
     per_workflow = collections.Counter(d.workflow.id for d in drafts)
     held_out = _held_out(sorted(per_workflow), settings)
     splits = _split(drafts, per_workflow, held_out, settings, rejected)
-    written = {
-        name: _write(name, chosen, environment, settings, rejected)
-        for name, chosen in splits.items()
+    return Planned(splits, rejected, dict(per_workflow))
+
+
+def generate(environment: Environment, settings: Settings, *, progress: bool = True) -> Generated:
+    """All splits. Raises UserError if the cache has no samples to mine."""
+    planned = plan(environment, settings, progress=progress)
+    rejected = planned.rejected
+    if settings.train_traces:
+        found = streams(planned, environment, settings)
+        written = {
+            name: list(tqdm.tqdm(stream, name, unit="trace", disable=not progress))
+            for name, stream in found.items()
+        }
+        for stream in found.values():
+            rejected.update(stream.rejected)
+    else:
+        written = {
+            name: _write(name, drafts, environment, settings, rejected)
+            for name, drafts in planned.splits.items()
+        }
+        written = _without_shared_calls(written, rejected)
+    return Generated(written, rejected, planned.workflows)
+
+
+def streams(
+    planned: Planned, environment: Environment, settings: Settings
+) -> dict[str, TraceStream]:
+    """Every split as traces made by index: `settings.train_traces` of the training splits,
+    one of each filling of the others."""
+    splits = _without_shared_calls(planned.splits, planned.rejected)
+    return {
+        name: TraceStream(
+            name,
+            drafts,
+            settings,
+            environment.tools,
+            settings.train_traces if drafts and name in (TRAIN, TRAIN_RL) else len(drafts),
+        )
+        for name, drafts in splits.items()
     }
-    return Generated(_without_shared_calls(written, rejected), rejected, dict(per_workflow))
 
 
 # --- fillings -----------------------------------------------------------------------
@@ -196,46 +252,19 @@ def _write(
     traces: list[Trace] = []
     for copy in range(settings.queries_per_filling if split in (TRAIN, TRAIN_RL) else 1):
         for draft in drafts:
-            trace = _trace(f"{split}-{len(traces)}", draft, environment, settings, rng)
-            reasons = (
-                [trace]
-                if isinstance(trace, str)
-                else underivable(trace, draft.views, environment.tools)
-            )
-            if not reasons:
+            trace = worded(f"{split}-{len(traces)}", draft, settings, environment.tools, rng)
+            if not isinstance(trace, str):
                 traces.append(trace)
             elif copy == 0:
-                rejected.update(reasons[:1])
+                rejected[trace] += 1
     rng.shuffle(traces)
     return [dataclasses.replace(t, id=f"{split}-{i}") for i, t in enumerate(traces)]
 
 
-def _trace(
-    id_: str, draft: Draft, environment: Environment, settings: Settings, rng: random.Random
-) -> Trace | str:
-    try:
-        query = write_query(draft.calls, rng)
-    except NoFrame as error:
-        return str(error)
-    needed = sorted({call.name for call in draft.calls})
-    others = sorted(environment.tools.keys() - set(needed))
-    tools = needed + rng.sample(others, min(settings.distractors, len(others)))
-    rng.shuffle(tools)
-    return Trace(
-        id_,
-        settings.suite,
-        draft.workflow.id,
-        query,
-        tuple(tools),
-        draft.calls,
-        draft.responses,
-    )
-
-
 def _without_shared_calls(
-    splits: dict[str, list[Trace]], rejected: collections.Counter[str]
-) -> dict[str, list[Trace]]:
-    """Drops traces that hold a call that stands in an earlier split."""
+    splits: Mapping[str, Sequence[_Calls]], rejected: collections.Counter[str]
+) -> dict[str, list[_Calls]]:
+    """Drops traces (or drafts) that hold a call that stands in an earlier split."""
     seen: set[str] = set()
     kept = {}
     for name in splits:
