@@ -16,9 +16,10 @@ rounding of float64 sums, about 1e-10 of a probability.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ from tooltrain.synthesis.workflow import Workflow
 _LISTED = 65_536  # fillings that are listed where tools repeat
 _TRIES = 64  # draws of one index before it is searched for
 _PROBES = 1_024  # draws that tell how often the rule is broken
-_MAX_MERGES = 1_000  # ways to put equal slots together that distinct_count goes through
+_MAX_MERGED = 6  # slots of one tool: distinct_count goes through 203 ways to merge six
 _CHOOSE = 0xFFFFFFFF  # the attempt under which a sampler chooses the workflow
 
 
@@ -105,24 +106,24 @@ class Filler:
         joined = any(isinstance(factor, Table) for factor in self.network.factors)
         self.kind = "joined" if joined else "tree"
         self._prepare()
-        if self.clashes and self._is_listed():
-            rows = self.network.join(self.network.apart, tuple(slots), self._max_rows).rows
-            self._listed, self.kind = self._keeping(rows), "listed"
-            if not len(self._listed):
-                raise NoFilling(self._broken())
+        if self.clashes:
+            self._keep_rule()
 
-    def _is_listed(self) -> bool:
-        if self.count <= _LISTED:
-            return True
+    def _keep_rule(self) -> None:
+        """Lists the fillings that keep the rule, where they are few or often break it.
+        Raises NoFilling where all break it."""
         drawn = self._top_down(philox.key_of("probe"), np.arange(_PROBES), 0)
         kept = len(self._keeping(drawn))
-        if kept >= _PROBES // 2:
-            return False
-        if self.count <= self._max_rows:
-            return True
+        if self.count <= _LISTED or (kept < _PROBES // 2 and self.count <= self._max_rows):
+            with contextlib.suppress(TooManyRows):
+                slots = tuple(range(len(self.workflow.slots)))
+                rows = self.network.join(self.network.apart, slots, self._max_rows).rows
+                self._listed, self.kind = self._keeping(rows), "listed"
+                if not len(self._listed):
+                    raise NoFilling(self._broken())
+                return
         if not kept:
-            self._search(np.random.default_rng(0))  # proof that there is one
-        return False
+            self._search(np.random.default_rng(0))  # raises where there is none
 
     def _broken(self) -> str:
         tools = sorted({self.workflow.slots[a] for a, _ in self.clashes})
@@ -146,25 +147,15 @@ class Filler:
             return len(self._listed)
         if self.count is None or not self.clashes:
             return self.count
-        merges = list(itertools.islice(self._merges(), _MAX_MERGES + 1))
-        if len(merges) > _MAX_MERGES:
-            return None
-        try:
-            return sum(sign * self._merged_count(place) for place, sign in merges)
-        except TooManyRows:
-            return None
-
-    def _merges(self) -> Iterator[tuple[dict[int, int], int]]:
         slots: dict[str, list[int]] = {}
         for slot in sorted({slot for pair in self.clashes for slot in pair}):
             slots.setdefault(self.workflow.slots[slot], []).append(slot)
-        for chosen in itertools.product(*(_partitions(group) for group in slots.values())):
-            place, sign = {}, 1
-            for block in itertools.chain(*chosen):
-                place |= dict.fromkeys(block, block[0])
-                for i in range(1, len(block)):
-                    sign *= -i
-            yield place, sign
+        if max(map(len, slots.values())) > _MAX_MERGED:
+            return None
+        try:
+            return sum(sign * self._merged_count(place) for place, sign in _merges(slots.values()))
+        except TooManyRows:
+            return None
 
     def _merged_count(self, place: Mapping[int, int]) -> int:
         kept = [s for s in range(len(self.workflow.slots)) if place.get(s, s) == s]
@@ -325,6 +316,17 @@ class _Numbers:
             self._pair = philox.uniforms(*self._args, block)
         self._given += 1
         return self._pair[:, half]
+
+
+def _merges(groups: Iterable[Sequence[int]]) -> Iterator[tuple[dict[int, int], int]]:
+    """(slot -> slot that it is merged into, sign and weight) of every way to merge slots."""
+    for chosen in itertools.product(*map(_partitions, groups)):
+        place, sign = {}, 1
+        for block in itertools.chain(*chosen):
+            place |= dict.fromkeys(block, block[0])
+            for i in range(1, len(block)):
+                sign *= -i
+        yield place, sign
 
 
 def _partitions(items: Sequence[int]) -> Iterator[list[list[int]]]:
