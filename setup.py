@@ -42,12 +42,24 @@ ATLAS = [
     "tzfpy==2.1.1",
 ]
 
+HUB = ["gguf>=0.17", "huggingface_hub>=0.30", "safetensors>=0.6"]
+
+LLM = ["openai>=1.60"]
+
 EXTRAS = {
+    # Evaluation of an OpenAI-compatible endpoint.
+    "llm": LLM,
     "atlas": ATLAS,
     "tpu": ["jax[tpu]>=0.10.2,<0.13"],
     "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
     "cuda12": ["jax[cuda12]>=0.10.2,<0.13"],
+    # Published models: download, safetensors, GGUF (docs/models.md).
+    "hub": HUB,
+    # The implementation that the policy is compared with; `pytest -m peers`.
+    "peers": [*HUB, "accelerate>=1.10", "torch>=2.9", "transformers>=5.0"],
     "dev": [
+        *LLM,
+        *HUB,
         *ATLAS,
         "hypothesis>=6.130",
         "pytest>=8.4",
