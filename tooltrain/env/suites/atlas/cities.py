@@ -19,7 +19,7 @@ from tooltrain.env.suites.atlas.arguments import (
     one_of,
     parameters,
 )
-from tooltrain.env.suites.atlas.data import City, cities, country, plain
+from tooltrain.env.suites.atlas.data import City, cities, cities_named, country, plain
 from tooltrain.env.suites.atlas.geodesy import Nearby
 from tooltrain.types import Json
 
@@ -56,7 +56,7 @@ def _nearby(min_population: int) -> Nearby:
 def _matches(query: str) -> dict[int, int]:
     """id -> how well its name matches: 0 the name itself, 1 its beginning, 2 another name."""
     wanted = plain(query)
-    found = dict.fromkeys(_other_names().get(wanted, ()), 2)
+    found = dict.fromkeys(cities_named().get(wanted, ()), 2)
     names = _names()
     for name, id_ in names[bisect.bisect_left(names, (wanted, 0)) :]:
         if not name.startswith(wanted):

@@ -156,7 +156,7 @@ def list_subdivisions(country_code: str, page: int = 1) -> Json:
                 "name": name,
                 "type": kind,
                 "parent_code": parent,
-                "has_own_holidays": has_own_holidays(code),
+                "holidays_code": code if has_own_holidays(code) else None,
             }
             for code, name, kind, parent in shown
         ],
@@ -230,7 +230,7 @@ TOOLS: tuple[tuple[Tool, Callable[..., Json]], ...] = (
         Tool(
             "list_subdivisions",
             "States, provinces, cantons and the like of a country, five a page, with their ISO "
-            "3166-2 codes and whether a calendar of their own holidays is known.",
+            "3166-2 codes, and the same code as holidays_code where its own holidays are known.",
             parameters(
                 {"country_code": COUNTRY_CODE},
                 {"page": _PAGE},

@@ -71,8 +71,9 @@ def questions() -> Iterator[tuple[int, ToolPlan]]:
         name: str,
         arguments: Mapping[str, Source | tuple[Source, ...]],
         *together: Together,
+        optional: float = 0.3,
     ) -> tuple[int, ToolPlan]:
-        return requests, ToolPlan(name, arguments, together, optional_probability=0.3)
+        return requests, ToolPlan(name, arguments, together, requests, optional)
 
     several = Values((3, 4, 8))
     radius = Values((25, 50, 200, 400))
@@ -113,7 +114,9 @@ def questions() -> Iterator[tuple[int, ToolPlan]]:
         },
     )
     yield tool(300, "list_neighbours", {"country_code": COUNTRY})
-    yield tool(2_000, "list_subdivisions", {"country_code": COUNTRY, "page": Range(2, 12)})
+    # Every page: whatever of it has holidays of its own is asked for them.
+    pages = {"country_code": COUNTRY, "page": Range(2, 12)}
+    yield tool(2_750, "list_subdivisions", pages, optional=0.9)
     yield tool(
         1_500,
         "list_currencies",
@@ -125,7 +128,7 @@ def questions() -> Iterator[tuple[int, ToolPlan]]:
     yield tool(1_500, "list_languages", {"country_code": COUNTRY, "limit": Values((2, 3, 4, 8))})
     yield tool(300, "phone_examples", {"country_code": COUNTRY})
     yield tool(
-        3_000,
+        2_000,
         "list_timezones",
         {
             "country_code": COUNTRY,
@@ -198,7 +201,7 @@ def questions() -> Iterator[tuple[int, ToolPlan]]:
     )
 
     # --- clocks -------------------------------------------------------------------------
-    yield tool(5_000, "timezone_at", {}, *points(*PLACES, *LISTED, *ON_THE_WAY))
+    yield tool(3_000, "timezone_at", {}, *points(*PLACES, *LISTED, *ON_THE_WAY))
     yield tool(5_000, "get_timezone", {"timezone": TIMEZONE, "date": (*DATE, *DELIVERY_DATE)})
     yield tool(4_500, "timezone_changes", {"timezone": TIMEZONE, "year": YEARS})
     yield tool(
@@ -252,7 +255,7 @@ def questions() -> Iterator[tuple[int, ToolPlan]]:
         5_000,
         "list_regional_holidays",
         {
-            "subdivision_code": fields(("list_subdivisions", "subdivisions.[].subdivision_code")),
+            "subdivision_code": fields(("list_subdivisions", "subdivisions.[].holidays_code")),
             "year": YEARS,
         },
     )

@@ -44,7 +44,8 @@ def _event(
 
 
 def _hour(time: datetime.datetime | None) -> str | None:
-    return None if time is None else time.strftime("%H:%M")
+    """The nearest minute, as almanacs print it."""
+    return None if time is None else (time + datetime.timedelta(seconds=30)).strftime("%H:%M")
 
 
 def _daylight(

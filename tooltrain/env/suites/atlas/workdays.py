@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 from collections.abc import Callable, Iterator
@@ -41,9 +42,17 @@ def has_own_holidays(subdivision_code: str) -> bool:
     return part in _subdivisions_known().get(country_code, frozenset())
 
 
+@dataclasses.dataclass(frozen=True)
+class _Year:
+    """holidays: names, in English where the package has them. working: by day of the year."""
+
+    holidays: dict[datetime.date, str]
+    working: tuple[bool, ...]
+
+
 @functools.lru_cache(maxsize=8192)
-def _calendar(country_code: str, subdivision_code: str | None, year: int):
-    """The year's public holidays, in English where the package has it.
+def _calendar(country_code: str, subdivision_code: str | None, year: int) -> _Year:
+    """Holidays and working days of a year.
 
     Raises ToolFailure when no calendar is known.
     """
@@ -55,8 +64,14 @@ def _calendar(country_code: str, subdivision_code: str | None, year: int):
     if subdivision_code is not None and not has_own_holidays(subdivision_code):
         raise ToolFailure(f"no calendar of holidays of {subdivision_code!r} of its own")
     part = subdivision_code.partition("-")[2] if subdivision_code else None
-    return package("holidays").country_holidays(
+    found = package("holidays").country_holidays(
         country_code, subdiv=part, years=year, language="en_US", expand=False
+    )
+    first = datetime.date(year, 1, 1)
+    days = (datetime.date(year + 1, 1, 1) - first).days
+    return _Year(
+        {on: name for on, name in sorted(found.items()) if on.year == year},
+        tuple(found.is_working_day(first + i * _DAY) for i in range(days)),
     )
 
 
@@ -67,9 +82,7 @@ class _Calendar:
         self._place = country_code, subdivision_code
 
     def year(self, year: int) -> list[tuple[datetime.date, str]]:
-        found = sorted(
-            item for item in _calendar(*self._place, year).items() if item[0].year == year
-        )
+        found = list(_calendar(*self._place, year).holidays.items())
         if not found:
             raise ToolFailure(f"no public holidays known of {self._place[0]} in {year}")
         return found
@@ -77,9 +90,9 @@ class _Calendar:
     def reason(self, on: datetime.date) -> str | None:
         """Why `on` is off: a holiday's name or the weekday; None on a working day."""
         calendar = _calendar(*self._place, on.year)
-        if calendar.is_working_day(on):
+        if calendar.working[on.timetuple().tm_yday - 1]:
             return None
-        return calendar.get(on) or on.strftime("%A")
+        return calendar.holidays.get(on) or on.strftime("%A")
 
     def from_(self, on: datetime.date) -> Iterator[tuple[datetime.date, str]]:
         for year in range(on.year, LAST_YEAR + 1):
