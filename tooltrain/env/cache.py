@@ -87,7 +87,6 @@ class Cache:
         self._uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         self._local = threading.local()
         self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
-        self._has_dictionaries = False
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Cache:
@@ -122,7 +121,6 @@ class Cache:
             cache.close()
             reads = " and ".join(map(str, sealing.READABLE_VERSIONS))
             raise CacheError(f"{path} has format {version}, this version reads {reads}; {remedy}")
-        cache._has_dictionaries = version != "1"
         return cache
 
     @property
@@ -145,11 +143,7 @@ class Cache:
     def _decompressor(self, tool: str) -> Callable[[bytes], bytes]:
         reader = self._reader
         if tool not in reader.decompressors:
-            reader.decompressors[tool] = (
-                sealing.decompressor(reader.db, tool)
-                if self._has_dictionaries
-                else zstandard.ZstdDecompressor().decompress
-            )
+            reader.decompressors[tool] = sealing.decompressor(reader.db, tool)
         return reader.decompressors[tool]
 
     def meta(self, name: str) -> str:
@@ -158,6 +152,9 @@ class Cache:
         if row is None:
             raise KeyError(name)
         return row[0]
+
+    def all_meta(self) -> dict[str, str]:
+        return dict(self._db.execute("SELECT name, value FROM meta ORDER BY name"))
 
     @property
     def digest(self) -> str:
@@ -186,14 +183,40 @@ class Cache:
         ).fetchall()
         return [row[0] for row in before + after]
 
+    def rows(self, tool: str) -> Iterator[tuple[str, str, bytes]]:
+        """(key, arguments, response) of every recorded call of a tool as JSON text, in key
+        order."""
+        decompress = self._decompressor(tool)
+        for key, arguments, blob in self._db.execute(
+            "SELECT key, arguments, response FROM entries WHERE tool = ? ORDER BY key", (tool,)
+        ):
+            yield key, arguments, decompress(blob)
+
     def entries(self, tool: str) -> Iterator[tuple[dict[str, Json], Json]]:
         """(arguments, response) of every recorded call of a tool, in key order."""
+        for _, arguments, response in self.rows(tool):
+            yield decode(arguments.encode()), decode(response)
+
+    def entry(self, tool: str, index: int) -> tuple[dict[str, Json], Json]:
+        """The entry at `index` in key order. Raises IndexError when there are not so many."""
+        row = self._db.execute(
+            "SELECT arguments, response FROM entries WHERE tool = ? ORDER BY key LIMIT 1 OFFSET ?",
+            (tool, index),
+        ).fetchone()
+        if row is None:
+            raise IndexError(index)
+        return decode(row[0].encode()), decode(self._decompressor(tool)(row[1]))
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Entries of each tool, and the bytes that their responses take in the file."""
         rows = self._db.execute(
-            "SELECT arguments, response FROM entries WHERE tool = ? ORDER BY key", (tool,)
+            "SELECT tool, count(*), sum(length(response)) FROM entries GROUP BY tool"
         )
-        decompress = self._decompressor(tool)
-        for arguments, blob in rows:
-            yield decode(arguments.encode()), decode(decompress(blob))
+        return {tool: (count, stored) for tool, count, stored in rows}
+
+    def dictionary_bytes(self, tool: str) -> int:
+        """Size of the tool's zstd dictionary; 0 if it has none."""
+        return len(sealing.dictionary(self._db, tool) or b"")
 
     def __len__(self) -> int:
         return self._db.execute("SELECT count(*) FROM entries").fetchone()[0]

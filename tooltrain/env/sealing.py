@@ -15,7 +15,7 @@ import os
 import pathlib
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import zstandard
 
@@ -94,21 +94,29 @@ def seal(source: sqlite3.Connection, path: str | os.PathLike[str]) -> None:
         target.executemany("INSERT INTO meta VALUES (?, ?)", zip(SEAL_META, values, strict=True))
 
 
-def decompressor(db: sqlite3.Connection, tool: str):
-    """Function from a stored blob of `tool` to its JSON text; for one thread at a time."""
+def dictionary(db: sqlite3.Connection, tool: str) -> bytes | None:
+    """The zstd dictionary that the responses of `tool` are stored with."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'dictionaries'").fetchone():
+        return None  # format 1
     row = db.execute("SELECT dictionary FROM dictionaries WHERE tool = ?", (tool,)).fetchone()
-    dictionary = None if row is None else zstandard.ZstdCompressionDict(row[0])
-    return zstandard.ZstdDecompressor(dict_data=dictionary).decompress
+    return None if row is None else row[0]
+
+
+def decompressor(db: sqlite3.Connection, tool: str) -> Callable[[bytes], bytes]:
+    """Function from a stored blob of `tool` to its JSON text; for one thread at a time."""
+    trained = dictionary(db, tool)
+    shared = None if trained is None else zstandard.ZstdCompressionDict(trained)
+    return zstandard.ZstdDecompressor(dict_data=shared).decompress
 
 
 def _copy_entries(
     source: sqlite3.Connection, target: sqlite3.Connection, tool: str, digest: Digest
 ) -> None:
     decompress = decompressor(source, tool)
-    dictionary = _dictionary(source, tool)
-    if dictionary is not None:
-        target.execute("INSERT INTO dictionaries VALUES (?, ?)", (tool, dictionary.as_bytes()))
-    compress = _compressor(dictionary)
+    trained = _trained(source, tool)
+    if trained is not None:
+        target.execute("INSERT INTO dictionaries VALUES (?, ?)", (tool, trained.as_bytes()))
+    compress = _compressor(trained)
     rows = source.execute(
         "SELECT key, arguments, response FROM entries WHERE tool = ? ORDER BY key", (tool,)
     )
@@ -120,13 +128,13 @@ def _copy_entries(
         )
 
 
-def _compressor(dictionary: zstandard.ZstdCompressionDict | None):
-    if dictionary is not None:
-        dictionary.precompute_compress(level=_LEVEL)
-    return zstandard.ZstdCompressor(level=_LEVEL, dict_data=dictionary).compress
+def _compressor(trained: zstandard.ZstdCompressionDict | None) -> Callable[[bytes], bytes]:
+    if trained is not None:
+        trained.precompute_compress(level=_LEVEL)
+    return zstandard.ZstdCompressor(level=_LEVEL, dict_data=trained).compress
 
 
-def _dictionary(source: sqlite3.Connection, tool: str) -> zstandard.ZstdCompressionDict | None:
+def _trained(source: sqlite3.Connection, tool: str) -> zstandard.ZstdCompressionDict | None:
     """The dictionary that saves most on responses it was not trained on, its own size
     counted; None where none saves anything."""
     keys = source.execute("SELECT key FROM entries WHERE tool = ? ORDER BY key", (tool,)).fetchall()
@@ -148,19 +156,19 @@ def _dictionary(source: sqlite3.Connection, tool: str) -> zstandard.ZstdCompress
     trained_on, held_out = texts[::2], texts[1::2]
     share = len(keys) / len(held_out)
 
-    def stored(dictionary: zstandard.ZstdCompressionDict | None) -> float:
-        compress = _compressor(dictionary)
-        overhead = 0 if dictionary is None else len(dictionary.as_bytes())
+    def stored(trained: zstandard.ZstdCompressionDict | None) -> float:
+        compress = _compressor(trained)
+        overhead = 0 if trained is None else len(trained.as_bytes())
         return overhead + share * sum(len(compress(text)) for text in held_out)
 
     best, least = None, stored(None)
     for num_bytes in _DICTIONARY_BYTES:
         try:
-            dictionary = zstandard.train_dictionary(num_bytes, trained_on)
+            trained = zstandard.train_dictionary(num_bytes, trained_on)
         except zstandard.ZstdError:
             continue  # too little to learn from, e.g. responses of a few bytes
-        if (needs := stored(dictionary)) < least:
-            best, least = dictionary, needs
+        if (needs := stored(trained)) < least:
+            best, least = trained, needs
     return best
 
 
