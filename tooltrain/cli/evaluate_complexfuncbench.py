@@ -44,13 +44,13 @@ _WHOLE = flags.DEFINE_bool(
 
 def evaluate_complexfuncbench(config: ConfigDict, workdir: str) -> None:
     devices.prepare(workdir)
+    player, name = _player(config, workdir)
     path = config.cache or f"{workdir}/cache/{config.suite}.sqlite"
     environment = BenchmarkEnvironment(
         open_environment(path, **config.projection), whole_responses=_WHOLE.value
     )
     distractors = None if _DISTRACTORS.value < 0 else _DISTRACTORS.value
     samples = chosen(read_samples(environment.cache, distractors=distractors), _SAMPLES.value)
-    player, name = _player(config, workdir)
     summary = evaluate(
         player,
         samples,
