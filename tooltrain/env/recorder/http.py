@@ -36,7 +36,7 @@ from tooltrain.types import Json
 _MAX_REDIRECTS = 5
 _EXCERPT_CHARS = 1200  # of a body; the recorder redacts it, and cuts it far shorter after that
 _READ_BYTES = 1 << 16
-_PASSING = (408, 425, 429)
+PASSING_STATUSES = (408, 425, 429)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -264,12 +264,12 @@ def _failure(status: int, error: urllib.error.HTTPError) -> ToolFailure:
     message = f"HTTP {status} {excerpt}".strip()
     if status in (401, 403):
         return Denied(message)
-    if status in _PASSING or status >= 500:
-        return Unavailable(message, _retry_after_s(error.headers.get("Retry-After")))
+    if status in PASSING_STATUSES or status >= 500:
+        return Unavailable(message, retry_after_s(error.headers.get("Retry-After")))
     return ToolFailure(message)
 
 
-def _retry_after_s(value: str | None) -> float | None:
+def retry_after_s(value: str | None) -> float | None:
     """Seconds of a Retry-After header: a number of them, or a date (RFC 9110, 10.2.3)."""
     if value is None:
         return None
