@@ -11,12 +11,37 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True)
+class RopeScaling:
+    """Llama 3's stretching of the rotary frequencies to contexts longer than it was trained on.
+
+    Wavelengths (tokens a turn) below original_max_len / high_freq_factor stay; those above
+    original_max_len / low_freq_factor become `factor` times as long; between the two the
+    frequency is interpolated.
+
+    Source: rope_type "llama3" in the config.json of Llama 3.1 (8, 1, 4, 8192) and 3.2 (32, ...).
+    """
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_len: int
+
+    def __post_init__(self):
+        if self.factor < 1 or not 0 < self.low_freq_factor < self.high_freq_factor:
+            raise ValueError(
+                f"policy.rope_scaling is {self}; factor must be 1 or more and "
+                "0 < low_freq_factor < high_freq_factor."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class PolicyConfig:
     """A decoder-only transformer. Hashable, so that it can be a static argument of `jit`.
 
     vocab_size V, num_layers L, d_model D, num_heads N, num_kv_heads K (divides N),
     head_dim H (even), d_ff: width of the SwiGLU.
-    rope_theta: base of the rotary frequencies. norm_eps: added to the mean square.
+    rope_theta: base of the rotary frequencies, rope_scaling: how they are stretched (None: not).
+    norm_eps: added to the mean square.
     qk_norm: RMSNorm over H on queries and keys, as Qwen3. tie_embeddings: logits use the
     embedding matrix, as SmolLM2 and the small Qwen3.
     dtype: of activations and of the KV cache; parameters and logits are always float32.
@@ -42,6 +67,7 @@ class PolicyConfig:
     remat: bool = False
     attention: str = "auto"
     init_scale: float = 1.0
+    rope_scaling: RopeScaling | None = None
 
     def __post_init__(self):
         for name in ("vocab_size", "num_layers", "d_model", "num_heads", "num_kv_heads", "d_ff"):

@@ -166,7 +166,8 @@ def extend(
     """
     layer = Layer(config)
     offset = start + jnp.arange(tokens.shape[1])[None, :]
-    angles = rope_angles(view.lengths[:, None] + offset, config.head_dim, config.rope_theta)
+    positions = view.lengths[:, None] + offset
+    angles = rope_angles(positions, config.head_dim, config.rope_theta, config.rope_scaling)
     x = params["embedding"][tokens].astype(config.compute_dtype)
     keys, values = [], []
     for i in range(config.num_layers):

@@ -12,9 +12,10 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from tooltrain.policy.config import PolicyConfig
+from tooltrain.policy.config import PolicyConfig, RopeScaling
 
 
 def rms_norm(x: Float[Array, "*B D"], scale: Float[Array, " D"], eps: float) -> Array:
@@ -28,7 +29,10 @@ def rms_norm(x: Float[Array, "*B D"], scale: Float[Array, " D"], eps: float) -> 
 
 
 def rope_angles(
-    positions: Int[Array, "B T"], head_dim: int, theta: float
+    positions: Int[Array, "B T"],
+    head_dim: int,
+    theta: float,
+    scaling: RopeScaling | None = None,
 ) -> tuple[Float[Array, "B T 1 H"], Float[Array, "B T 1 H"]]:
     """cos and signed sin of position * theta^(-2i/H), each written twice over H.
 
@@ -37,11 +41,27 @@ def rope_angles(
     is negated, so that a rotation is x * cos + swap_halves(x) * sin.
     """
     exponent = jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim
-    angles = positions[..., None].astype(jnp.float32) * (theta**-exponent)[None, None]
+    frequencies = theta**-exponent
+    if scaling is not None:
+        frequencies = frequencies * rope_factors(head_dim, theta, scaling)
+    angles = positions[..., None].astype(jnp.float32) * frequencies[None, None]
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     cos = jnp.concatenate([cos, cos], axis=-1)
     sin = jnp.concatenate([-sin, sin], axis=-1)
     return cos[:, :, None], sin[:, :, None]
+
+
+def rope_factors(head_dim: int, theta: float, scaling: RopeScaling) -> np.ndarray:
+    """What Llama 3 multiplies each of the H/2 rotary frequencies by, in [1 / factor, 1].
+
+    With turns = original_max_len / wavelength, the factor is 1 from high_freq_factor turns on,
+    1 / factor up to low_freq_factor turns, and linear in turns between.
+    """
+    frequency = theta ** (-np.arange(0, head_dim, 2) / head_dim)
+    turns = scaling.original_max_len * frequency / (2 * np.pi)
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return (kept + (1 - kept) / scaling.factor).astype(np.float32)
 
 
 def rotate(x: Float[Array, "B T N H"], angles: tuple[Array, Array]) -> Float[Array, "B T N H"]:

@@ -55,7 +55,7 @@ class Transformer(nn.Module):
             "embedding", nn.initializers.normal(0.02 * c.init_scale), (c.vocab_size, c.d_model)
         )
         x = embedding[tokens].astype(c.compute_dtype)
-        angles = rope_angles(positions, c.head_dim, c.rope_theta)
+        angles = rope_angles(positions, c.head_dim, c.rope_theta, c.rope_scaling)
 
         layer = TrainingLayer
         if c.remat:

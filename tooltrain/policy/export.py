@@ -1,0 +1,76 @@
+"""A policy as a Hugging Face checkpoint: config.json and safetensors that transformers loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+
+import ml_dtypes
+import numpy as np
+
+from tooltrain.errors import UserError
+from tooltrain.policy.config import PolicyConfig
+from tooltrain.policy.hf_config import hf_config
+from tooltrain.policy.transformer import Params
+from tooltrain.policy.weights import Exported, hf_tensors
+
+_DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
+
+
+def export_safetensors(
+    directory: str | os.PathLike[str],
+    config: PolicyConfig,
+    params: Params,
+    *,
+    max_len: int,
+    eos_id: int | None = None,
+    dtype: str = "float32",
+    max_shard_bytes: int = 5 * 10**9,
+) -> None:
+    """Writes config.json and the parameters, in one file or, above max_shard_bytes, in several
+    with an index. The host holds one shard.
+
+    max_len: the longest context, tokens. Raises UserError if the directory already has
+    safetensors (old shards among new ones would be a broken checkpoint) or for a dtype that is
+    neither float32 nor bfloat16.
+    """
+    try:
+        from safetensors.numpy import save_file
+    except ImportError as error:
+        raise UserError(
+            "writing safetensors needs the package `safetensors`: pip install 'tooltrain[hub]'"
+        ) from error
+    if dtype not in _DTYPES:
+        raise UserError(f"cannot export as {dtype!r}; allowed: {', '.join(_DTYPES)}")
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.glob("*.safetensors*")):
+        raise UserError(f"{directory} already holds safetensors; export to an empty directory")
+
+    itemsize = np.dtype(_DTYPES[dtype]).itemsize
+    shards: list[list[Exported]] = [[]]
+    room = max_shard_bytes
+    for tensor in hf_tensors(config, params):
+        if shards[-1] and tensor.size * itemsize > room:
+            shards.append([])
+            room = max_shard_bytes
+        shards[-1].append(tensor)
+        room -= tensor.size * itemsize
+
+    weight_map = {}
+    for number, shard in enumerate(shards, 1):
+        name = "model.safetensors"
+        if len(shards) > 1:
+            name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        held = {t.name: t.fetch().astype(_DTYPES[dtype], copy=False) for t in shard}
+        # "pt": transformers refuses a file that does not say so.
+        save_file(held, directory / f".{name}", metadata={"format": "pt"})
+        (directory / f".{name}").rename(directory / name)
+        weight_map |= dict.fromkeys(held, name)
+    if len(shards) > 1:
+        total = itemsize * sum(tensor.size for shard in shards for tensor in shard)
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+    described = hf_config(config, max_len=max_len, eos_id=eos_id, dtype=dtype)
+    (directory / "config.json").write_text(json.dumps(described, indent=2) + "\n")
