@@ -47,8 +47,10 @@ HUB = ["gguf>=0.17", "huggingface_hub>=0.30", "safetensors>=0.6"]
 LLM = ["openai>=1.60"]
 
 EXTRAS = {
-    # Evaluation of an OpenAI-compatible endpoint.
+    # Evaluation of an OpenAI-compatible endpoint, and queries written by one.
     "llm": LLM,
+    # Datasets made by many machines (data/beam.py).
+    "beam": ["apache-beam>=2.70"],
     "atlas": ATLAS,
     "tpu": ["jax[tpu]>=0.10.2,<0.13"],
     "gpu": ["jax[cuda13]>=0.10.2,<0.13"],

@@ -12,7 +12,7 @@ from tooltrain.data.pipeline import gold_views
 from tooltrain.errors import UserError
 from tooltrain.synthesis.derive import leaks, underivable
 from tooltrain.synthesis.generate import TEST, TRAIN, Settings, generate, plan, streams
-from tooltrain.synthesis.stream import TraceStream
+from tooltrain.synthesis.stream import TraceStream, TraceWriter
 
 SETTINGS = Settings(
     "booking", max_calls=3, min_support=60, max_fillings_per_workflow=30, train_traces=500
@@ -76,10 +76,11 @@ def test_another_seed_and_another_variety_write_other_queries(planned, booking_e
 def test_what_cannot_be_said_is_counted_and_then_an_error(planned, booking_environment):
     draft = planned.splits[TRAIN][0]
     mute = dataclasses.replace(SETTINGS, suite="mine")
-    stream = TraceStream(TRAIN, [draft], mute, booking_environment.tools, 5)
+    write = TraceWriter(booking_environment, mute)
+    stream = TraceStream(TRAIN, [draft], mute, write, 5)
     with pytest.raises(UserError, match="most often: no phrasings for the suite mine"):
         stream[0]
     assert stream.rejected == {"no phrasings for the suite mine": 3}
     with pytest.raises(UserError, match="has no filling"):
-        TraceStream(TRAIN, [], SETTINGS, booking_environment.tools, 5)
-    assert list(TraceStream(TEST, [], SETTINGS, booking_environment.tools, 0)) == []
+        TraceStream(TRAIN, [], SETTINGS, write, 5)
+    assert list(TraceStream(TEST, [], SETTINGS, write, 0)) == []

@@ -60,11 +60,16 @@ def synthesize(config: ConfigDict, workdir: str) -> None:
             "config.synthesis.min_support or widen config.projection"
         )
     found = report(generated, environment, settings)
+    made_from = {
+        "cache_digest": environment.cache.digest,
+        "projection": json.dumps(config.projection.to_dict()),
+        "settings": json.dumps(dataclasses.asdict(settings)),
+    }
     description = f"Traces over cache {environment.cache.digest}, settings {settings}."
     texts = corpus(generated.splits[TRAIN], environment)
     tokenizer = train_tokenizer(texts, config.tokenizer.vocab_size)
     with replacing(directory) as beside:  # traces and their tokenizer change together
-        write_traces(beside, generated.splits, description)
+        write_traces(beside, generated.splits, description, suite=config.suite, recipe=made_from)
         tokenizer.save(beside / "tokenizer.json")
         (beside / "report.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     if EXPORT.value is not None:

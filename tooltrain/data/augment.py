@@ -8,6 +8,7 @@ show. The result is no recorded call, so it is for supervised training only.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import random
@@ -20,6 +21,7 @@ from tooltrain.synthesis.frames import PHRASES
 from tooltrain.synthesis.provenance import is_specific, value_text
 from tooltrain.synthesis.queries import write_query
 from tooltrain.synthesis.statements import is_name
+from tooltrain.synthesis.varied import write_varied
 from tooltrain.types import GoldCall, Json, Trace
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -30,9 +32,16 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def augment(
-    trace: Trace, views: Sequence[str], pieces: Sequence[str], rng: random.Random
+    trace: Trace,
+    views: Sequence[str],
+    pieces: Sequence[str],
+    rng: random.Random,
+    *,
+    variety: float = 0.0,
 ) -> tuple[Trace, list[str]]:
     """`trace` and its views with new values; the query is written anew.
+
+    variety: share of the queries that the varied grammar writes.
 
     views: projected response of each gold call, JSON text. pieces: what new words are made
     of (`Tokenizer.word_pieces`). The workflow, the tools
@@ -51,10 +60,11 @@ def augment(
             bindings.append(_with_selector(binding, selector))
         arguments = {k: _replaced(v, new) for k, v in call.arguments.items()}
         calls.append(GoldCall(call.name, arguments, call.depends_on, tuple(bindings)))
-    query = write_query(calls, rng)
-    changed = Trace(
-        trace.id, trace.suite, trace.workflow, query, trace.tools, tuple(calls), trace.responses
-    )
+    if variety > 0 and rng.random() < variety:
+        query = write_varied(calls, trace.suite, rng)
+    else:
+        query = write_query(calls, rng)
+    changed = dataclasses.replace(trace, query=query, calls=tuple(calls))
     shown = [json.dumps(_replaced_in(json.loads(view), new), ensure_ascii=False) for view in views]
     return changed, shown
 

@@ -11,13 +11,16 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from tooltrain.data.traces import trace_from_json
 from tooltrain.errors import UserError
 from tooltrain.types import Trace
 
-_DATASET = "tool_traces/1.0.0"
+if TYPE_CHECKING:
+    from tooltrain.data.recipe import Recipe
+
+_DATASET = "tool_traces"  # below it: CONFIG/VERSION, and up to 1.0.0 VERSION alone
 
 
 class TraceSource(Sequence[Trace]):
@@ -42,20 +45,48 @@ class TraceSource(Sequence[Trace]):
 
 
 def write_traces(
-    directory: str | os.PathLike[str], splits: Mapping[str, Sequence[Trace]], description: str
+    directory: str | os.PathLike[str],
+    splits: Mapping[str, Sequence[Trace]],
+    description: str,
+    *,
+    suite: str = "traces",
+    recipe: Mapping[str, object] | None = None,
 ) -> None:
-    """Writes a dataset; one that stood in `directory` is replaced when this one is whole."""
+    """Writes a dataset; one that stood in `directory` is replaced when this one is whole.
+
+    suite: the name of its config; recipe: what it was made from, kept in its metadata.
+    """
+    from tooltrain.data.builder import ToolTraces, TracesConfig, examples
+
+    config = TracesConfig(name=suite, description=description, recipe=dict(recipe or {}))
+    filled = {name: examples(t, range(len(t))) for name, t in splits.items() if len(t)}
+    with prepare(directory) as beside:
+        ToolTraces(data_dir=str(beside), examples=filled, config=config).download_and_prepare()
+
+
+def write_recipe(directory: str | os.PathLike[str], recipe: Recipe) -> None:
+    """Writes every split of a recipe; the bytes of `beam.write_recipe_with_beam`."""
+    described = recipe.described()
+    write_traces(
+        directory,
+        recipe.streams(),
+        f"Traces over cache {described['cache_digest']}.",
+        suite=recipe.settings.suite,
+        recipe=described,
+    )
+
+
+@contextlib.contextmanager
+def prepare(directory: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """`replacing`, with what TFDS says and leaves behind kept away."""
     import tensorflow_datasets as tfds
 
-    from tooltrain.data.builder import ToolTraces
-
-    filled = {name: traces for name, traces in splits.items() if traces}
-    logging.getLogger("absl").setLevel(logging.WARNING)
+    # At WARNING it would say of every config that it is not one of the builder's own.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     tfds.disable_progress_bar()
     with replacing(directory) as beside:
-        builder = ToolTraces(data_dir=str(beside), splits=filled, description=description)
         with contextlib.redirect_stdout(io.StringIO()):  # it tells of downloads; there are none
-            builder.download_and_prepare()
+            yield beside
         shutil.rmtree(beside / "downloads", ignore_errors=True)  # TFDS makes it, empty
 
 
@@ -80,13 +111,18 @@ def open_traces(directory: str | os.PathLike[str], split: str) -> TraceSource:
     """A split of the dataset in `directory`. Raises UserError when there is none."""
     import tensorflow_datasets as tfds
 
-    path = pathlib.Path(directory) / _DATASET
-    if not (path / "dataset_info.json").is_file():
+    found = sorted((pathlib.Path(directory) / _DATASET).glob("**/dataset_info.json"))
+    if not found:
         raise UserError(
             f"no traces at {directory}; make them with "
             "`python -m tooltrain.cli.synthesize --workdir=…`"
         )
-    builder = tfds.builder_from_directory(str(path))
+    if len(found) > 1:
+        raise UserError(
+            f"{directory} holds several datasets ({', '.join(str(p.parent) for p in found)}); "
+            "keep one"
+        )
+    builder = tfds.builder_from_directory(str(found[0].parent))
     if split not in builder.info.splits:
         allowed = ", ".join(builder.info.splits)
         raise UserError(f"the traces at {directory} have no split {split!r}; they have {allowed}")

@@ -17,6 +17,7 @@ import numpy as np
 from tooltrain.data.augment import augment
 from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.copying import copy_episode
+from tooltrain.data.order import Curriculum, Shard, order
 from tooltrain.env.environment import Environment
 from tooltrain.synthesis.queries import NoFrame
 from tooltrain.types import Call, SFTBatch, Trace, turns
@@ -59,20 +60,30 @@ def sft_batches(
     copy_warmup_examples: int = 0,
     augment_fraction: float = 0.0,
     context_loss_weight: float = 0.0,
+    variety: float = 0.0,
+    shard: Shard | None = None,
+    curriculum: Curriculum | None = None,
 ) -> grain.IterDataset:
     """Endless packed batches of gold episodes (SFTBatch of numpy arrays).
+
+    traces: a split of files (`dataset.open_traces`) or of a recipe's streams; the same
+    traces by index give the same batches.
 
     copy_warmup_examples: how many examples at the start are of the copy task alone, in words
     of letters (copying forms sooner over few ids); copy_fraction: its share after that, in
     words of all pieces; augment_fraction: share of traces whose values
     are replaced. context_loss_weight: of tokens that the policy does not write.
-    Episodes longer than seq_len are left out.
+    variety: share of augmented queries that the varied grammar writes. shard: this process's
+    part of the examples; curriculum: easy traces first. Episodes longer than seq_len are left
+    out.
     """
     import grain
 
+    shard = shard or Shard()
     pieces = template.tokenizer.word_pieces()
 
     def example(index: int, position: int) -> dict[str, np.ndarray] | None:
+        index = index * shard.count + shard.index  # among the examples of all processes
         rng = random.Random(f"{seed}/{index}")
         if index < copy_warmup_examples:
             tokens, mask = copy_episode(template, string.ascii_lowercase, rng)
@@ -83,14 +94,20 @@ def sft_batches(
             views = gold_views(trace, environment)
             if rng.random() < augment_fraction:
                 with contextlib.suppress(NoFrame):  # no words for a new value: as recorded
-                    trace, views = augment(trace, views, pieces, rng)
+                    trace, views = augment(trace, views, pieces, rng, variety=variety)
             tokens, mask = gold_episode(trace, views, template, environment)
         weight = np.where(mask, 1.0, context_loss_weight).astype(np.float32)
         weight[0] = 0.0
         return {"tokens": tokens, "loss_weight": weight}
 
-    order = grain.MapDataset.source(range(len(traces))).seed(seed).shuffle().repeat()
-    examples = order.map_with_index(example).filter(lambda e: len(e["tokens"]) <= seq_len)
+    taken = order(
+        len(traces),
+        seed=seed,
+        shard=shard,
+        easiest_first=curriculum.easiest_first(traces) if curriculum else None,
+        curriculum=curriculum,
+    )
+    examples = taken.map_with_index(example).filter(lambda e: len(e["tokens"]) <= seq_len)
     packed = grain.experimental.FirstFitPackIterDataset(
         examples.to_iter_dataset(),
         length_struct={"tokens": seq_len, "loss_weight": seq_len},
@@ -110,9 +127,18 @@ def _to_sft_batch(packed: dict[str, np.ndarray]) -> SFTBatch:
     )
 
 
-def prompt_batches(num_traces: int, *, prompts_per_step: int, seed: int) -> grain.IterDataset:
-    """Endless batches of trace indices, int64 [prompts_per_step], every trace once an epoch."""
-    import grain
-
-    order = grain.MapDataset.source(range(num_traces)).seed(seed).shuffle().repeat()
-    return order.to_iter_dataset().batch(prompts_per_step)
+def prompt_batches(
+    num_traces: int,
+    *,
+    prompts_per_step: int,
+    seed: int,
+    shard: Shard | None = None,
+    easiest_first: np.ndarray | None = None,
+    curriculum: Curriculum | None = None,
+) -> grain.IterDataset:
+    """Endless batches of trace indices, int64 [prompts_per_step], every trace once an epoch
+    (see `order.order` for what shares and schedules them)."""
+    taken = order(
+        num_traces, seed=seed, shard=shard, easiest_first=easiest_first, curriculum=curriculum
+    )
+    return taken.to_iter_dataset().batch(prompts_per_step)

@@ -20,7 +20,7 @@ from tooltrain.synthesis.drafts import Draft, fill
 from tooltrain.synthesis.entities import homes, joined
 from tooltrain.synthesis.provenance import mine
 from tooltrain.synthesis.sampler import Recorded
-from tooltrain.synthesis.stream import TraceStream, worded
+from tooltrain.synthesis.stream import TraceStream, TraceWriter
 from tooltrain.synthesis.workflow import Workflow, mined
 from tooltrain.types import Trace
 
@@ -157,8 +157,9 @@ def generate(environment: Environment, settings: Settings, *, progress: bool = T
         for stream in found.values():
             rejected.update(stream.rejected)
     else:
+        write = TraceWriter(environment, settings)
         written = {
-            name: _write(name, drafts, environment, settings, rejected)
+            name: _write(name, drafts, write, settings, rejected)
             for name, drafts in planned.splits.items()
         }
         written = _without_shared_calls(written, rejected)
@@ -171,12 +172,13 @@ def streams(
     """Every split as traces made by index: `settings.train_traces` of the training splits,
     one of each filling of the others."""
     splits = _without_shared_calls(planned.splits, planned.rejected)
+    write = TraceWriter(environment, settings)
     return {
         name: TraceStream(
             name,
             drafts,
             settings,
-            environment.tools,
+            write,
             settings.train_traces if drafts and name in (TRAIN, TRAIN_RL) else len(drafts),
         )
         for name, drafts in splits.items()
@@ -243,7 +245,7 @@ def _split(
 def _write(
     split: str,
     drafts: Sequence[Draft],
-    environment: Environment,
+    write: TraceWriter,
     settings: Settings,
     rejected: collections.Counter[str],
 ) -> list[Trace]:
@@ -252,7 +254,7 @@ def _write(
     traces: list[Trace] = []
     for copy in range(settings.queries_per_filling if split in (TRAIN, TRAIN_RL) else 1):
         for draft in drafts:
-            trace = worded(f"{split}-{len(traces)}", draft, settings, environment.tools, rng)
+            trace = write(f"{split}-{len(traces)}", draft, rng)
             if not isinstance(trace, str):
                 traces.append(trace)
             elif copy == 0:

@@ -13,15 +13,19 @@ from __future__ import annotations
 import collections
 import functools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
-from tooltrain.env.schema import Tool
+from tooltrain.env.cache import Edge
+from tooltrain.env.environment import Environment
+from tooltrain.env.projection import estimate_tokens
 from tooltrain.errors import UserError
 from tooltrain.synthesis.derive import leaks, underivable
+from tooltrain.synthesis.difficulty import difficulty
 from tooltrain.synthesis.drafts import Draft
 from tooltrain.synthesis.queries import NoFrame, write_query
 from tooltrain.synthesis.varied import write_varied
+from tooltrain.synthesis.workflow import Workflow
 from tooltrain.types import Trace
 
 if TYPE_CHECKING:
@@ -29,44 +33,63 @@ if TYPE_CHECKING:
 
 _WORDINGS_TRIED = 3  # of one draft, before the next one is taken
 _DRAFTS_TRIED = 64
+_WORKFLOWS_KEPT = 4_096
+_VIEWS_KEPT = 16_384
 
 
-def worded(
-    id_: str, draft: Draft, settings: Settings, tools: Mapping[str, Tool], rng: random.Random
-) -> Trace | str:
-    """The draft with a query and the tools offered, or the reason why it is rejected."""
-    varied = settings.variety > 0 and rng.random() < settings.variety
-    try:
-        if varied:
-            query = write_varied(draft.calls, settings.suite, rng)
-        else:
-            query = write_query(draft.calls, rng)
-    except NoFrame as error:
-        return str(error)
-    trace = Trace(
-        id_,
-        settings.suite,
-        draft.workflow.id,
-        query,
-        offered(draft, settings.distractors, tools, rng),
-        draft.calls,
-        draft.responses,
-    )
-    reasons = underivable(trace, draft.views, tools)
-    if varied and not reasons:
-        reasons = leaks(trace)
-    return reasons[0] if reasons else trace
+class TraceWriter:
+    """Puts drafts in words under one set of settings."""
+
+    def __init__(self, environment: Environment, settings: Settings):
+        self._settings = settings
+        self._tools = environment.tools
+        self._edges = tuple(environment.cache.edges())
+        self._names = functools.lru_cache(_WORKFLOWS_KEPT)(self._names_of)
+
+    def __call__(self, id_: str, draft: Draft, rng: random.Random) -> Trace | str:
+        """The draft with a query and the tools offered, or the reason why it is rejected."""
+        varied = self._settings.variety > 0 and rng.random() < self._settings.variety
+        try:
+            if varied:
+                query = write_varied(draft.calls, self._settings.suite, rng)
+            else:
+                query = write_query(draft.calls, rng)
+        except NoFrame as error:
+            return str(error)
+        return self.finish(id_, draft, query, rng, check_leaks=varied)
+
+    def finish(
+        self, id_: str, draft: Draft, query: str, rng: random.Random, *, check_leaks: bool = True
+    ) -> Trace | str:
+        """The draft with this query, checked, and tools drawn to be offered beside its own."""
+        needed, others, edges = self._names(draft.workflow)
+        names = [*needed, *rng.sample(others, min(self._settings.distractors, len(others)))]
+        rng.shuffle(names)
+        measured = difficulty(draft.calls, (), names, edges)
+        measured["response_tokens"] = sum(map(_tokens, draft.views))
+        trace = Trace(
+            id_,
+            self._settings.suite,
+            draft.workflow.id,
+            query,
+            tuple(names),
+            draft.calls,
+            draft.responses,
+            measured,
+        )
+        reasons = underivable(trace, draft.views, self._tools)
+        if check_leaks and not reasons:
+            reasons = leaks(trace)
+        return reasons[0] if reasons else trace
+
+    def _names_of(self, workflow: Workflow) -> tuple[list[str], list[str], list[Edge]]:
+        """Tools that its calls use, the others, and the edges of the graph at its tools."""
+        needed = set(workflow.slots)
+        edges = [e for e in self._edges if e.source in needed or e.target in needed]
+        return sorted(needed), sorted(self._tools.keys() - needed), edges
 
 
-def offered(
-    draft: Draft, distractors: int, tools: Mapping[str, Tool], rng: random.Random
-) -> tuple[str, ...]:
-    """Names of the tools in the prompt: those of the gold calls and others, shuffled."""
-    needed = sorted({call.name for call in draft.calls})
-    others = sorted(tools.keys() - set(needed))
-    names = needed + rng.sample(others, min(distractors, len(others)))
-    rng.shuffle(names)
-    return tuple(names)
+_tokens = functools.lru_cache(_VIEWS_KEPT)(estimate_tokens)
 
 
 class TraceStream(Sequence[Trace]):
@@ -81,15 +104,15 @@ class TraceStream(Sequence[Trace]):
         split: str,
         drafts: Sequence[Draft],
         settings: Settings,
-        tools: Mapping[str, Tool],
+        write: TraceWriter,
         length: int,
     ):
         if not drafts and length:
             raise UserError(f"the split {split!r} has no filling to make traces of")
         self._split = split
         self._drafts = drafts
-        self._settings = settings
-        self._tools = tools
+        self._seed = settings.seed
+        self._write = write
         self._length = length
         self._order = functools.lru_cache(2)(self._order_of_epoch)
         self.rejected: collections.Counter[str] = collections.Counter()
@@ -109,13 +132,12 @@ class TraceStream(Sequence[Trace]):
             raise IndexError(f"trace {index} of {len(self)}")
         index %= len(self)
         count = len(self._drafts)
-        rng = random.Random(f"{self._settings.seed}/{self._split}/{index}")
+        rng = random.Random(f"{self._seed}/{self._split}/{index}")
         for tried in range(min(count, _DRAFTS_TRIED)):
             epoch, place = divmod(index + tried, count)
             draft = self._drafts[self._order(epoch)[place]]
             for _ in range(_WORDINGS_TRIED):
-                name = f"{self._split}-{index}"
-                trace = worded(name, draft, self._settings, self._tools, rng)
+                trace = self._write(f"{self._split}-{index}", draft, rng)
                 if not isinstance(trace, str):
                     return trace
                 self.rejected[trace] += 1
@@ -126,5 +148,5 @@ class TraceStream(Sequence[Trace]):
 
     def _order_of_epoch(self, epoch: int) -> list[int]:
         order = list(range(len(self._drafts)))
-        random.Random(f"{self._settings.seed}/{self._split}/epoch {epoch}").shuffle(order)
+        random.Random(f"{self._seed}/{self._split}/epoch {epoch}").shuffle(order)
         return order
