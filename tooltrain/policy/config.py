@@ -6,7 +6,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-ATTENTION_IMPLEMENTATIONS = ("auto", "xla", "cudnn")
+ATTENTION_IMPLEMENTATIONS = ("auto", "xla", "cudnn", "splash")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -46,7 +46,8 @@ class PolicyConfig:
     embedding matrix, as SmolLM2 and the small Qwen3.
     dtype: of activations and of the KV cache; parameters and logits are always float32.
     remat: recompute a layer's activations in the backward pass (less memory, more time).
-    attention: "xla", "cudnn" (bfloat16 on a GPU only), or "auto": what suits the backend.
+    attention: "xla", "cudnn" (bfloat16 on a GPU only), "splash" (for TPUs; interpreted, so very
+    slow, elsewhere), or "auto": what suits the backend.
     init_scale: multiplies the standard deviation of every initial matrix.
 
     Raises ValueError, naming the field, for a shape the decoder cannot have.
