@@ -1,13 +1,62 @@
-"""Python callables as live tools."""
+"""Python callables as live tools: functions whose schema is read from their signature, or
+pairs of a tool and a function."""
 
 from __future__ import annotations
 
+import inspect
+import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
 
 from tooltrain.env.recorder.backend import Backend, ToolFailure
 from tooltrain.env.schema import Tool
 from tooltrain.errors import UserError
 from tooltrain.types import Json
+
+_TYPES = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    list: "array",
+    tuple: "array",
+    dict: "object",
+}
+
+
+def described(function: Callable[..., Json]) -> tuple[Tool, Callable[..., Json]]:
+    """A function with the tool that its name, docstring and annotations describe.
+
+    str, int, float, bool, list, dict, Literal and Optional are read; other annotations
+    restrict nothing. Raises UserError for a function of *args.
+    """
+    hints = typing.get_type_hints(function)
+    properties, required = {}, []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            raise UserError(f"{function.__name__}: {name} has no name that a call could use")
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        properties[name] = _schema(hints.get(name))
+        if parameter.default is parameter.empty:
+            required.append(name)
+        elif parameter.default is not None:
+            properties[name]["default"] = parameter.default
+    parameters = {"type": "object", "properties": properties, "required": required}
+    return Tool(function.__name__, inspect.getdoc(function) or "", parameters), function
+
+
+def _schema(hint: typing.Any) -> dict[str, Json]:
+    origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin is typing.Literal:
+        return {"enum": list(arguments)}
+    if origin in (typing.Union, types.UnionType):
+        kept = [a for a in arguments if a is not types.NoneType]
+        return _schema(kept[0]) if len(kept) == 1 else {"anyOf": [_schema(a) for a in kept]}
+    schema: dict[str, Json] = {"type": _TYPES[origin]} if origin in _TYPES else {}
+    if origin is list and arguments:
+        schema["items"] = _schema(arguments[0])
+    return schema
 
 
 class Callables(Backend):
