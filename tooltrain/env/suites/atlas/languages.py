@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 from tooltrain.env.recorder.backend import ToolFailure
 from tooltrain.env.schema import Tool
+from tooltrain.env.suites.atlas import locales as cldr
 from tooltrain.env.suites.atlas.arguments import (
     COUNTRY_CODE,
     CURRENCY_CODE,
@@ -36,20 +36,6 @@ _TYPES = {
 }
 
 
-def parsed(locale: str) -> Any:
-    """The babel Locale. Raises ToolFailure for one that CLDR does not describe."""
-    core = package("babel.core")
-    try:
-        return core.Locale.parse(locale, sep="_", resolve_likely_subtags=False)
-    except (ValueError, core.UnknownLocaleError):
-        raise ToolFailure(f"no CLDR locale {locale!r}") from None
-
-
-@functools.cache
-def _known_locales() -> frozenset[str]:
-    return frozenset(package("babel.localedata").locale_identifiers())
-
-
 @functools.cache
 def _speakers() -> dict[str, list[tuple[float, str, str | None]]]:
     """(share of the inhabitants, country, status) of each language, most people first."""
@@ -70,7 +56,7 @@ def list_languages(country_code: str, limit: int = 5) -> Json:
     about = package("babel.languages").get_territory_language_info(country_code)
     if not about:
         raise ToolFailure(f"no languages known of {country_code}")
-    english = package("babel").Locale("en")
+    english = cldr.locale("en")
     found = sorted(about.items(), key=lambda item: (-item[1]["population_percent"], item[0]))
     return {
         "country_code": country_code,
@@ -91,7 +77,7 @@ def list_languages(country_code: str, limit: int = 5) -> Json:
 def _locale(language: str, country_code: str) -> str | None:
     """The locale of a language in a country, None when CLDR has none."""
     locale = f"{language}_{country_code}"
-    return locale if locale in _known_locales() else None
+    return locale if locale in cldr.known_locales() else None
 
 
 def get_language(language_code: str) -> Json:
@@ -101,8 +87,8 @@ def get_language(language_code: str) -> Json:
     if known is None or (language_code != base and language_code not in _speakers()):
         raise ToolFailure(f"no language with ISO 639 code {language_code!r}")
     native = None
-    if language_code in _known_locales():
-        native = parsed(language_code).get_display_name()
+    if language_code in cldr.known_locales():
+        native = cldr.locale(language_code).get_display_name(cldr.locale(language_code))
     speakers = _speakers().get(language_code, [])
     return {
         "language_code": language_code,
@@ -139,8 +125,8 @@ def translate_currency(currency_code: str, locale: str) -> Json:
 
 def _translated(kind: str, code: str, locale: str) -> dict[str, Json]:
     """Name of a code in a locale's language and in English, by CLDR."""
-    there = parsed(locale)
-    english, local = (getattr(of, kind) for of in (package("babel").Locale("en"), there))
+    there = cldr.locale(locale)
+    english, local = (getattr(of, kind) for of in (cldr.locale("en"), there))
     if code not in english:
         raise ToolFailure(f"CLDR knows no {code!r} among the {kind}")
     if code not in local:
@@ -149,12 +135,12 @@ def _translated(kind: str, code: str, locale: str) -> dict[str, Json]:
 
 
 def get_locale(locale: str) -> Json:
-    found = parsed(locale)
+    found = cldr.locale(locale)
     numbers, dates = package("babel.numbers"), package("babel.dates")
     return {
         "locale": str(found),
-        "english_name": found.get_display_name("en"),
-        "native_name": found.get_display_name(),
+        "english_name": found.get_display_name(cldr.locale("en")),
+        "native_name": found.get_display_name(found),
         "language_code": found.language,
         "script_code": found.script,
         "country_code": found.territory,
@@ -168,7 +154,7 @@ def get_locale(locale: str) -> Json:
 
 
 def format_date(date: str, locale: str, style: str = "long") -> Json:
-    on, there = day("date", date), parsed(locale)
+    on, there = day("date", date), cldr.locale(locale)
     one_of("style", style, _STYLES)
     dates = package("babel.dates")
     return {

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from tooltrain.env.recorder.backend import ToolFailure
 from tooltrain.env.schema import Tool
+from tooltrain.env.suites.atlas import locales as cldr
 from tooltrain.env.suites.atlas.arguments import (
     COUNTRY_CODE,
     CURRENCY_CODE,
@@ -17,7 +18,6 @@ from tooltrain.env.suites.atlas.arguments import (
     parameters,
 )
 from tooltrain.env.suites.atlas.data import countries, country, package
-from tooltrain.env.suites.atlas.languages import parsed
 from tooltrain.types import Json
 
 _MAX_AMOUNT = 1e12
@@ -46,7 +46,7 @@ def get_currency(currency_code: str) -> Json:
         "currency_code": currency_code,
         "iso_numeric": known.numeric,
         "name": known.name,
-        "symbol": numbers.get_currency_symbol(currency_code, "en_US"),
+        "symbol": numbers.get_currency_symbol(currency_code, cldr.locale("en_US")),
         "decimals": numbers.get_currency_precision(currency_code),
         "total_countries": len(users),
         "used_in": [
@@ -77,7 +77,7 @@ def list_currencies(country_code: str, since_year: int = 2026) -> Json:
         "currencies": [
             {
                 "currency_code": row["currency"],
-                "name": numbers.get_currency_name(row["currency"], locale="en"),
+                "name": numbers.get_currency_name(row["currency"], locale=cldr.locale("en")),
                 "from_date": row["from"].isoformat() if row["from"] else None,
                 "to_date": row["to"].isoformat() if row["to"] else None,
                 "in_use": row["to"] is None,
@@ -90,10 +90,10 @@ def list_currencies(country_code: str, since_year: int = 2026) -> Json:
 def format_amount(amount: float, currency_code: str, locale: str = "en_US") -> Json:
     in_range("amount", amount, -_MAX_AMOUNT, _MAX_AMOUNT)
     numbers = package("babel.numbers")
-    if currency_code not in package("babel").Locale("en").currencies:
+    if currency_code not in cldr.locale("en").currencies:
         raise ToolFailure(f"no currency with ISO 4217 code {currency_code!r}")
     exact = decimal.Decimal(repr(amount))
-    spoken = parsed(locale)
+    spoken = cldr.locale(locale)
     return {
         "text": numbers.format_currency(exact, currency_code, locale=spoken),
         "in_words_of_currency": numbers.format_currency(
