@@ -14,10 +14,11 @@ from tooltrain.env.environment import open_environment
 from tooltrain.errors import UserError
 from tooltrain.eval.baselines import PLAYERS, gold_calls
 from tooltrain.eval.complexfuncbench import evaluate
-from tooltrain.eval.complexfuncbench_endpoint import Endpoint
+from tooltrain.eval.complexfuncbench_endpoint import EndpointPlayer
 from tooltrain.eval.complexfuncbench_players import Script, Transcripts
 from tooltrain.eval.complexfuncbench_samples import BenchmarkEnvironment, chosen, read_samples
 from tooltrain.eval.complexfuncbench_scores import METRICS, summarize, table_lines
+from tooltrain.eval.endpoint import Endpoint
 
 REPO_ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOTHING_SET = {"distractors": None}
@@ -169,7 +170,7 @@ def server(samples, environment):
 
 def test_an_endpoint_plays_greedily_and_in_parallel(server, samples, environment, tmp_path):
     pytest.importorskip("openai")
-    player = Endpoint(server.url, "gold-model", parallel=6, max_retries=0)
+    player = EndpointPlayer(Endpoint(server.url, "gold-model", parallel=6, max_retries=0))
     assert_all_right(run(player, samples, environment, tmp_path))
     assert {body["temperature"] for body in server.bodies} == {0}
     assert len(server.bodies) == sum(max(s.turns) + 2 for s in samples)
@@ -186,7 +187,7 @@ def test_an_endpoint_that_fails_leaves_samples_for_the_next_run(
 ):
     pytest.importorskip("openai")
     server.refuse = {sample.id: 500 for sample in samples[::4]}
-    player = Endpoint(server.url, "gold-model", max_retries=0)
+    player = EndpointPlayer(Endpoint(server.url, "gold-model", max_retries=0))
     with pytest.raises(UserError, match=r"failed in 6 of 24 samples.*run again"):
         run(player, samples, environment, tmp_path)
     assert len((tmp_path / "samples.jsonl").read_bytes().splitlines()) == 18
@@ -198,7 +199,7 @@ def test_an_endpoint_that_fails_leaves_samples_for_the_next_run(
 def test_a_context_that_is_too_long_is_the_policys_failure(server, samples, environment, tmp_path):
     pytest.importorskip("openai")
     server.refuse = {samples[0].id: 400}
-    player = Endpoint(server.url, "gold-model", max_retries=0)
+    player = EndpointPlayer(Endpoint(server.url, "gold-model", max_retries=0))
     summary = run(player, samples, environment, tmp_path)
     assert summary["ends"] == {"context_full": 1, "finished": 23}
     assert summary["outcomes"]["cut off"] == 1
@@ -209,7 +210,8 @@ def test_keys_are_sent_and_stored_nowhere(server, samples, environment, tmp_path
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     url = server.url.replace("http://", "http://user:hunter2@") + "?token=hunter3"
     Endpoint(url, "gold-model")  # what a user may write
-    run(Endpoint(server.url, "gold-model"), samples[:2], environment, tmp_path)
+    player = EndpointPlayer(Endpoint(server.url, "gold-model"))
+    run(player, samples[:2], environment, tmp_path)
     assert server.keys == {"Bearer sk-secret"}
     assert "hunter" not in json.dumps(Endpoint(url, "gold-model").identity)
     assert not any(b"secret" in path.read_bytes() for path in tmp_path.iterdir())
@@ -218,8 +220,9 @@ def test_keys_are_sent_and_stored_nowhere(server, samples, environment, tmp_path
 def test_a_refused_key_stops_at_once(server, samples, environment, tmp_path):
     pytest.importorskip("openai")
     server.refuse = {sample.id: 401 for sample in samples}
+    player = EndpointPlayer(Endpoint(server.url, "m", parallel=1))
     with pytest.raises(UserError, match="AuthenticationError"):
-        run(Endpoint(server.url, "m", parallel=1), samples, environment, tmp_path)
+        run(player, samples, environment, tmp_path)
     assert len(server.bodies) < 24
 
 

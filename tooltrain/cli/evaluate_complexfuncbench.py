@@ -13,11 +13,12 @@ from tooltrain.env.environment import open_environment
 from tooltrain.errors import UserError
 from tooltrain.eval.baselines import PLAYERS
 from tooltrain.eval.complexfuncbench import evaluate
-from tooltrain.eval.complexfuncbench_endpoint import Endpoint
+from tooltrain.eval.complexfuncbench_endpoint import EndpointPlayer
 from tooltrain.eval.complexfuncbench_players import Player, Script, Transcripts
 from tooltrain.eval.complexfuncbench_policy import Policy
 from tooltrain.eval.complexfuncbench_samples import BenchmarkEnvironment, chosen, read_samples
 from tooltrain.eval.complexfuncbench_scores import table_lines
+from tooltrain.eval.endpoint import Endpoint
 
 _SCRIPTS = {name.replace(" ", "_").replace("-", "_"): name for name in PLAYERS}
 _PLAYERS = ("sft", "grpo", "endpoint", "transcript", *_SCRIPTS)
@@ -72,7 +73,7 @@ def _player(config: ConfigDict, workdir: str) -> tuple[Player, str]:
             parallel=_PARALLEL.value,
             max_tokens=_MAX_TOKENS.value,
         )
-        return endpoint, f"endpoint_{model}"
+        return EndpointPlayer(endpoint), f"endpoint_{model}"
     if name == "transcript":
         if not _TRANSCRIPTS.value:
             raise UserError("--player=transcript needs --transcripts=FILE")
