@@ -3,8 +3,11 @@
     python -m tooltrain.cli.synthesize --workdir=runs/demo
     python -m tooltrain.cli.synthesize --workdir=runs/demo --export=traces.jsonl
     python -m tooltrain.cli.synthesize --check=traces.jsonl
+    python -m tooltrain.cli.synthesize --workdir=runs/written \\
+        --writer_url=http://127.0.0.1:8000/v1 --writer_model=NAME
 
---check reports how the arguments of any trace file can be derived, and makes nothing.
+--check reports how the arguments of any trace file can be derived, and makes nothing. With
+--writer_url a language model writes the queries; they are held to the same check.
 """
 
 from __future__ import annotations
@@ -25,8 +28,11 @@ from tooltrain.data.traces import write_jsonl
 from tooltrain.env.environment import Environment, open_environment
 from tooltrain.errors import UserError
 from tooltrain.synthesis import check
-from tooltrain.synthesis.generate import TRAIN, Settings, generate
+from tooltrain.synthesis.completions import Completions
+from tooltrain.synthesis.generate import TRAIN, Generated, Settings, generate, plan, streams
 from tooltrain.synthesis.report import report, report_lines
+from tooltrain.synthesis.stream import TraceWriter
+from tooltrain.synthesis.writer import QueryWriter, write_splits
 
 CHECK = flags.DEFINE_string(
     "check",
@@ -37,6 +43,15 @@ CHECK = flags.DEFINE_string(
 EXPORT = flags.DEFINE_string(
     "export", None, "File to write all traces to as well, as JSON lines with their responses."
 )
+WRITER_URL = flags.DEFINE_string(
+    "writer_url",
+    None,
+    "Base URL of an OpenAI-compatible endpoint that writes the queries (else the grammar "
+    "does); its key is read from OPENAI_API_KEY.",
+)
+WRITER_MODEL = flags.DEFINE_string("writer_model", None, "Model that the endpoint is asked for.")
+WRITER_PARALLEL = flags.DEFINE_integer("writer_parallel", 8, "Requests at a time.", 1)
+WRITER_TRIES = flags.DEFINE_integer("writer_tries", 3, "Answers asked for a filling.", 1)
 
 
 def synthesize(config: ConfigDict, workdir: str) -> None:
@@ -53,7 +68,10 @@ def synthesize(config: ConfigDict, workdir: str) -> None:
             f"{', '.join(sorted(allowed))}"
         )
     settings = Settings(suite=config.suite, seed=config.seed, **config.synthesis)
-    generated = generate(environment, settings)
+    if WRITER_URL.value is None:
+        generated = generate(environment, settings)
+    else:
+        generated = _written(environment, settings, directory / "completions.jsonl")
     if not generated.splits[TRAIN]:
         raise UserError(
             "no training trace could be made with these settings; lower "
@@ -76,6 +94,26 @@ def synthesize(config: ConfigDict, workdir: str) -> None:
         write_jsonl(EXPORT.value, (t for traces in generated.splits.values() for t in traces))
     print("\n".join(report_lines(found)))
     print(f"wrote {directory}: {len(texts):,} texts gave {tokenizer.vocab_size:,} token ids")
+
+
+def _written(environment: Environment, settings: Settings, kept: pathlib.Path) -> Generated:
+    """What `generate` makes, its queries by the endpoint; `kept` holds the completions."""
+    if not WRITER_MODEL.value:
+        raise UserError("--writer_model is missing: name the model that --writer_url serves")
+    completions = Completions(kept, base_url=WRITER_URL.value, model=WRITER_MODEL.value)
+    planned = plan(environment, settings)
+    writer = QueryWriter(
+        completions,
+        TraceWriter(environment, settings),
+        environment.tools,
+        tries=WRITER_TRIES.value,
+        parallel=WRITER_PARALLEL.value,
+    )
+    found = streams(planned, environment, settings)
+    splits = write_splits(found, writer, seed=settings.seed)
+    print(f"{completions.asked:,} completions asked for, {completions.cached:,} kept before")
+    print(f"asked again: {sum(writer.retried.values()):,} {dict(writer.retried.most_common(8))}")
+    return Generated(splits, planned.rejected + writer.rejected, planned.workflows)
 
 
 def _environment(config: ConfigDict, workdir: str) -> Environment:

@@ -169,18 +169,18 @@ def generate(environment: Environment, settings: Settings, *, progress: bool = T
 def streams(
     planned: Planned, environment: Environment, settings: Settings
 ) -> dict[str, TraceStream]:
-    """Every split as traces made by index: `settings.train_traces` of the training splits,
-    one of each filling of the others."""
+    """Every split as traces made by index: `settings.train_traces` of the training splits
+    (if 0, `queries_per_filling` of each filling), one of each filling of the others."""
     splits = _without_shared_calls(planned.splits, planned.rejected)
     write = TraceWriter(environment, settings)
+
+    def length(name: str, drafts: Sequence[Draft]) -> int:
+        if not drafts or name not in (TRAIN, TRAIN_RL):
+            return len(drafts)
+        return settings.train_traces or settings.queries_per_filling * len(drafts)
+
     return {
-        name: TraceStream(
-            name,
-            drafts,
-            settings,
-            write,
-            settings.train_traces if drafts and name in (TRAIN, TRAIN_RL) else len(drafts),
-        )
+        name: TraceStream(name, drafts, settings, write, length(name, drafts))
         for name, drafts in splits.items()
     }
 

@@ -127,17 +127,12 @@ class TraceStream(Sequence[Trace]):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        index = int(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"trace {index} of {len(self)}")
-        index %= len(self)
-        count = len(self._drafts)
+        index = self._checked(int(index))
         rng = random.Random(f"{self._seed}/{self._split}/{index}")
-        for tried in range(min(count, _DRAFTS_TRIED)):
-            epoch, place = divmod(index + tried, count)
-            draft = self._drafts[self._order(epoch)[place]]
+        for tried in range(min(len(self._drafts), _DRAFTS_TRIED)):
+            draft = self._draft(index + tried)
             for _ in range(_WORDINGS_TRIED):
-                trace = self._write(f"{self._split}-{index}", draft, rng)
+                trace = self._write(self.name(index), draft, rng)
                 if not isinstance(trace, str):
                     return trace
                 self.rejected[trace] += 1
@@ -145,6 +140,23 @@ class TraceStream(Sequence[Trace]):
             f"the split {self._split!r} has no words for {_DRAFTS_TRIED} fillings in a row; "
             f"most often: {self.rejected.most_common(1)[0][0]}"
         )
+
+    def name(self, index: int) -> str:
+        """Id of a trace."""
+        return f"{self._split}-{index}"
+
+    def draft(self, index: int) -> Draft:
+        """The filling that trace `index` puts in words if it can be."""
+        return self._draft(self._checked(index))
+
+    def _checked(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"trace {index} of {len(self)}")
+        return index % len(self)
+
+    def _draft(self, place: int) -> Draft:
+        epoch, at = divmod(place, len(self._drafts))
+        return self._drafts[self._order(epoch)[at]]
 
     def _order_of_epoch(self, epoch: int) -> list[int]:
         order = list(range(len(self._drafts)))
