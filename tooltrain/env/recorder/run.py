@@ -31,6 +31,7 @@ from tooltrain.errors import UserError
 from tooltrain.types import Json
 
 _MESSAGES_KEPT = 5  # of different failures a tool
+_MESSAGES_SHOWN = 2
 _MESSAGE_CHARS = 160
 
 
@@ -76,8 +77,10 @@ class Report:
             f"{self.total('failed'):,} requests failed"
         ]
         for name, tool in self.tools.items():
-            for message, count in tool.failures.most_common():
-                lines.append(f"  {name}: {count:,} x {message}")
+            if tool.failed:
+                common = tool.failures.most_common(_MESSAGES_SHOWN)
+                shown = "; ".join(f"{count:,} x {message}" for message, count in common)
+                lines.append(f"  {name}: {tool.failed:,} failed: {shown}")
             if tool.left_alone:
                 lines.append(f"  {name}: failed too often in a row; {tool.not_asked:,} not asked")
             if tool.invalid:
