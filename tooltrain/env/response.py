@@ -8,27 +8,26 @@ space, so every text stays JSON for anyone who looks into the file.
 from __future__ import annotations
 
 import json
-import math
 
 import orjson
 
 from tooltrain.types import Json
 
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-_MAX_DEPTH = 200  # of recorded values; recursive readers have room for more
+_MAX_DEPTH = 254  # orjson's own
 
 
 def encode(value: Json) -> bytes:
     """`value` as JSON text. Raises ValueError for what JSON does not have: NaN and
-    infinities, keys that are no strings, other types, nesting deeper than 200."""
+    infinities, keys that are no strings, other types, nesting deeper than 254."""
     try:
         text = orjson.dumps(value, option=_OPTIONS)
-        plain = True
     except TypeError:
-        text, plain = b"null", False
-    if b"null" in text or text.count(b"[") + text.count(b"{") > _MAX_DEPTH:
-        _check(value)  # orjson writes NaN as null
-    return text if plain else b" " + json.dumps(value).encode()
+        _check(value)
+        return b" " + json.dumps(value, allow_nan=False).encode()
+    if b"null" in text:  # what orjson makes of NaN too
+        json.dumps(value, allow_nan=False, default=str)
+    return text
 
 
 def decode(data: bytes) -> Json:
@@ -49,7 +48,5 @@ def _check(value: Json) -> None:
                 stack.append((child, depth + 1))
         elif isinstance(item, list | tuple):
             stack += [(child, depth + 1) for child in item]
-        elif isinstance(item, float) and not math.isfinite(item):
-            raise ValueError(f"JSON has no {item!r}")
         elif not (item is None or isinstance(item, str | int | float)):
             raise ValueError(f"JSON has no {type(item).__name__}")

@@ -44,7 +44,7 @@ RECORDING_META = "recording"  # in the meta of a file that is not sealed
 _LEVEL = 9
 _DICTIONARY_BYTES = (4096, 16384, 65536)
 _SAMPLED_ENTRIES = 2000  # of a tool, half to train its dictionary, half to see if it pays
-_SAMPLED_BYTES = 8 << 20
+_SAMPLED_BYTES = 2 << 20
 _FEWEST_SAMPLES = 16  # zstd's trainer fails on fewer than about half of it
 
 
