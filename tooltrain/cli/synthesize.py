@@ -43,6 +43,12 @@ CHECK = flags.DEFINE_string(
 EXPORT = flags.DEFINE_string(
     "export", None, "File to write all traces to as well, as JSON lines with their responses."
 )
+AGAINST = flags.DEFINE_list(
+    "against",
+    [],
+    "Trace files, or lists of queries, to report the overlap of each split with (beside "
+    "ComplexFuncBench where the cache holds its samples).",
+)
 WRITER_URL = flags.DEFINE_string(
     "writer_url",
     None,
@@ -77,7 +83,7 @@ def synthesize(config: ConfigDict, workdir: str) -> None:
             "no training trace could be made with these settings; lower "
             "config.synthesis.min_support or widen config.projection"
         )
-    found = report(generated, environment, settings)
+    found = report(generated, environment, settings, AGAINST.value)
     made_from = {
         "cache_digest": environment.cache.digest,
         "projection": json.dumps(config.projection.to_dict()),
