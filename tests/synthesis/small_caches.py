@@ -62,18 +62,19 @@ def workflows(draw, max_slots: int = 4):
 
 def cache_of(tools: list[Tool], recorded: dict) -> Cache:
     """A cache of these entries; the same request is recorded once."""
-    path = pathlib.Path(tempfile.mkdtemp()) / "small.sqlite"
-    with CacheWriter.create(path) as writer:
-        for tool in tools:
-            writer.add_tool(tool)
-        for tool in tools:
-            seen = set()
-            for arguments, response in recorded[tool.name]:
-                key = tool.canonical(arguments)
-                if key not in seen:
-                    seen.add(key)
-                    writer.add_entry(tool.name, arguments, response)
-    return Cache.open(path)
+    with tempfile.TemporaryDirectory() as folder:  # an open file outlives its folder
+        path = pathlib.Path(folder) / "small.sqlite"
+        with CacheWriter.create(path) as writer:
+            for tool in tools:
+                writer.add_tool(tool)
+            for tool in tools:
+                seen = set()
+                for arguments, response in recorded[tool.name]:
+                    key = tool.canonical(arguments)
+                    if key not in seen:
+                        seen.add(key)
+                        writer.add_entry(tool.name, arguments, response)
+        return Cache.open(path)
 
 
 def brute_force(workflow, cache: Cache) -> tuple[set, set]:

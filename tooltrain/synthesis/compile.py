@@ -16,19 +16,30 @@ import collections
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from tooltrain.env.cache import Cache
 from tooltrain.env.projection import Projection
-from tooltrain.synthesis.bindings import SELECTORS, Bound, Feed, Place, Seen, bind, places
-from tooltrain.synthesis.provenance import value_text
+from tooltrain.synthesis.bindings import (
+    SELECTORS,
+    Bound,
+    Feed,
+    Place,
+    Seen,
+    bind,
+    explanations,
+    places,
+)
+from tooltrain.synthesis.provenance import is_opaque, value_text
 from tooltrain.synthesis.sampler import is_identifying
 from tooltrain.synthesis.workflow import Workflow, check
 from tooltrain.types import Json
 
-_MAX_SHOWN = 16_384  # responses kept for drafts
+_MAX_SHOWN = 8_192  # responses kept, with their views
+_SMALL_TOOL = 1_024  # entries of a tool whose responses are kept while relations are made
+_PAIRS_SAMPLED = 200  # of a relation, to see which selectors there are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +113,10 @@ class Compiled:
     """A cache's entries by tool, and relations between them, made once each.
 
     projection: with one, a call feeds another only if the value is visible in the view,
-    its element has a selector of `kinds`, and edges through one list share its element, so
-    that every filling can be played from the views and put in words. Without one an edge
-    holds if the value is anywhere at its path.
+    its element has a selector of `kinds`, and edges through one list share its element; and
+    a call is admitted only if no edge is needed to say its arguments (`admitted`). So every
+    filling can be played from the views and put in words. Without one an edge holds if the
+    value is anywhere at its path.
     """
 
     def __init__(
@@ -120,6 +132,7 @@ class Compiled:
         self._projection = projection
         self._kinds = frozenset(kinds)
         self._arguments: dict[str, tuple[dict[str, Json], ...]] = {}
+        self._unsayable: dict[str, tuple[frozenset[str], ...]] = {}
         self._relations: dict[Group, Relation] = {}
         self.shown = functools.lru_cache(_MAX_SHOWN)(self._shown)
         self.identifies = functools.cache(self._identifies)
@@ -137,6 +150,25 @@ class Compiled:
 
     def _identifies(self, tool: str, argument: str) -> bool:
         return is_identifying(self.arguments(tool), argument)
+
+    def unsayable(self, tool: str) -> tuple[frozenset[str], ...]:
+        """Per entry, its arguments that no person would say: ids, coordinates, tokens."""
+        if tool not in self._unsayable:
+            self._unsayable[tool] = tuple(
+                frozenset(
+                    name
+                    for name, value in arguments.items()
+                    if _is_unsayable(value, code=self.identifies(tool, name))
+                )
+                for arguments in self.arguments(tool)
+            )
+        return self._unsayable[tool]
+
+    def admitted(self, tool: str, bound: frozenset[str]) -> np.ndarray:
+        """bool per entry: may it fill a slot whose arguments `bound` are fed by edges?"""
+        if self._projection is None:
+            return np.ones(len(self.arguments(tool)), bool)
+        return np.array([names <= bound for names in self.unsayable(tool)], bool)
 
     def relation(self, group: Group) -> Relation:
         if group not in self._relations:
@@ -157,7 +189,13 @@ class Compiled:
     def _compile(self, groups: Sequence[Group]) -> None:
         by_source: dict[str, list[Group]] = collections.defaultdict(list)
         for group in groups:
-            by_source[group.source].append(group)
+            plain = _without_selectors(group)
+            if plain == group:
+                by_source[group.source].append(group)
+            elif plain in self._relations:  # read again only what can be in it
+                self._relations[group] = self._narrowed(group)
+            else:
+                by_source[group.source].append(group)
         for source in sorted(by_source):
             self._compile_source(source, by_source[source])
 
@@ -165,18 +203,54 @@ class Compiled:
         """One pass over the responses of `source`."""
         builders = [_Builder(group, self.arguments(group.target)) for group in groups]
         paths = sorted({feed.path for group in groups for feed in group.feeds})
-        schema = self.tools[source]
-        entry = 0
-        for arguments, response in self.cache.entries(source):
-            if schema.validate(arguments):
-                continue
-            seen = Seen(response, self._view(source, response)[1])
+        num_entries = 0
+        for entry, seen in enumerate(self._seen(source)):
             found = {path: places(seen, path) for path in paths}
             for builder in builders:
                 builder.add(entry, found, seen, self._bind if self._chooses(builder) else None)
-            entry += 1
+            num_entries = entry + 1
         for builder in builders:
-            self._relations[builder.group] = builder.relation(entry)
+            self._relations[builder.group] = builder.relation(num_entries)
+
+    def _seen(self, tool: str) -> Iterator[Seen]:
+        """What is seen of each entry; of a small tool it is kept for the next relation."""
+        if len(self.arguments(tool)) <= _SMALL_TOOL:
+            for entry in range(len(self.arguments(tool))):
+                shown = self.shown(tool, entry)
+                yield Seen(shown.response, shown.view)
+            return
+        schema = self.tools[tool]
+        for arguments, response in self.cache.entries(tool):
+            if not schema.validate(arguments):
+                yield Seen(response, self._view(tool, response)[1])
+
+    def _narrowed(self, group: Group) -> Relation:
+        """The relation of a group with selectors, out of the one without."""
+        plain = self._relations[_without_selectors(group)]
+        builder = _Builder(group, self.arguments(group.target))
+        for source, key in zip(plain.keys.rows.tolist(), plain.keys.indices.tolist(), strict=True):
+            target = int(plain.targets.indices[plain.targets.indptr[key]])
+            if self.bindings(group, source, target) is not None:
+                builder.produce(source, self._taken(group, target))
+        return builder.relation(len(plain.keys))
+
+    def _taken(self, group: Group, target: int) -> tuple[str | None, ...]:
+        arguments = self.arguments(group.target)[target]
+        return tuple(value_text(arguments.get(feed.argument)) for feed in group.feeds)
+
+    def selectors(self, group: Group) -> list[str]:
+        """Selectors that tell some element of the group from its siblings, for a sample of
+        the calls; those that a workflow can ask for."""
+        plain = self.relation(_without_selectors(group))
+        found: set[str] = set()
+        pairs = list(zip(plain.keys.rows.tolist(), plain.keys.indices.tolist(), strict=True))
+        for source, key in pairs[:: 1 + len(pairs) // _PAIRS_SAMPLED]:
+            target = int(plain.targets.indices[plain.targets.indptr[key]])
+            shown = self.shown(group.source, source)
+            for bound in self.bindings(_without_selectors(group), source, target) or ():
+                if any(isinstance(step, int) for step in bound.place):
+                    found.update(explanations(bound.place, Seen(shown.response, shown.view)))
+        return sorted({"where" if s.startswith("where(") else s for s in found})
 
     def _chooses(self, builder: _Builder) -> bool:
         """False where any place of a value will do, so that none need be looked for."""
@@ -202,8 +276,8 @@ class Compiled:
 
     def bindings(self, group: Group, source: int, target: int) -> tuple[Bound, ...] | None:
         """How entry `target` takes its arguments from entry `source`; None if it cannot."""
-        arguments, shown = self.arguments(group.target)[target], self.shown(group.source, source)
-        values = [value_text(arguments.get(feed.argument)) for feed in group.feeds]
+        shown = self.shown(group.source, source)
+        values = self._taken(group, target)
         if None in values:
             return None
         seen = Seen(shown.response, shown.view)
@@ -220,6 +294,19 @@ def groups_of(workflow: Workflow) -> list[tuple[int, int, Group]]:
         (s, t, Group(workflow.slots[s], workflow.slots[t], tuple(sorted(feeds[s, t]))))
         for s, t in sorted(feeds, key=lambda pair: (pair[1], pair[0]))
     ]
+
+
+def _is_unsayable(value: Json, *, code: bool) -> bool:
+    if isinstance(value, list | dict):  # a list of flights' legs holds the ids of its airports
+        inner = value.values() if isinstance(value, dict) else value
+        return any(_is_unsayable(item, code=True) for item in inner)
+    text = value_text(value)
+    return text is not None and is_opaque(text, code=code)
+
+
+def _without_selectors(group: Group) -> Group:
+    feeds = tuple(sorted(feed._replace(selector="") for feed in group.feeds))
+    return dataclasses.replace(group, feeds=feeds)
 
 
 class _Builder:
@@ -249,8 +336,10 @@ class _Builder:
                 if not all(v in at for v, at in zip(key, held, strict=True)):
                     continue
                 if bind_ is None or bind_(self.group, key, held, seen) is not None:
-                    id_ = self._ids.setdefault(key, len(self._ids))
-                    self._produced.append((entry, id_))
+                    self.produce(entry, key)
+
+    def produce(self, entry: int, key: tuple[str, ...]) -> None:
+        self._produced.append((entry, self._ids.setdefault(key, len(self._ids))))
 
     def relation(self, num_sources: int) -> Relation:
         source, key = np.array(self._produced, np.int64).reshape(-1, 2).T

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -43,7 +44,9 @@ from tooltrain.synthesis.workflow import Workflow
 _LISTED = 65_536  # fillings that are listed where tools repeat
 _TRIES = 64  # draws of one index before it is searched for
 _PROBES = 1_024  # draws that tell how often the rule is broken
-_MAX_MERGED = 6  # slots of one tool: distinct_count goes through 203 ways to merge six
+_MAX_MERGES = 1_000  # that distinct_count goes through
+# Bell numbers: partitions of that many slots of one tool; 12 calls at most.
+_WAYS_TO_MERGE = (1, 1, 2, 5, 15, 52, 203, 877, 4140, 21147, 115975, 678570, 4213597)
 _CHOOSE = 0xFFFFFFFF  # the attempt under which a sampler chooses the workflow
 
 
@@ -73,6 +76,10 @@ class Segments:
         return self.members[np.minimum(at, self.last[rows])]
 
 
+class TooHard(ValueError):
+    """Neither a filling nor the proof that there is none was found within `max_nodes`."""
+
+
 class _TopDown(NamedTuple):
     """What a step draws from: rows are entries of the parent, or keys."""
 
@@ -83,12 +90,22 @@ class _TopDown(NamedTuple):
 
 class Filler:
     """One workflow over one compiled cache. Raises WorkflowError for a bad workflow and
-    NoFilling, with the edge to blame, where the recorded calls cannot fill it."""
+    NoFilling, with the edge to blame, where the recorded calls cannot fill it.
 
-    def __init__(self, workflow: Workflow, compiled: Compiled, max_rows: int = MAX_ROWS):
+    max_rows: of tables of joined slots. max_nodes: of a search for a first filling, where
+    counting does not say whether there is one; past it TooHard is raised. None: no limit.
+    """
+
+    def __init__(
+        self,
+        workflow: Workflow,
+        compiled: Compiled,
+        max_rows: int = MAX_ROWS,
+        max_nodes: int | None = None,
+    ):
         self.workflow, self.compiled = workflow, compiled
         self.network = network_of(workflow, compiled, max_rows)
-        self._max_rows = max_rows
+        self._max_rows, self._max_nodes = max_rows, max_nodes
         self._listed: np.ndarray | None = None
         slots = range(len(workflow.slots))
         self.clashes = [
@@ -97,11 +114,14 @@ class Filler:
             if workflow.slots[a] == workflow.slots[b]
             and (self.network.domains[a] & self.network.domains[b]).any()
         ]
+        self.count: int | None = None
+        if crowded_tool(workflow, self.network) is not None:
+            raise NoFilling(self._broken())
         try:
-            self.count: int | None = self.network.count
+            self.count = self.network.count
         except TooManyRows:
-            self.kind, self.count = "searched", None
-            self._search(np.random.default_rng(0))
+            self.kind = "searched"
+            self._search(np.random.default_rng(0), max_nodes)
             return
         joined = any(isinstance(factor, Table) for factor in self.network.factors)
         self.kind = "joined" if joined else "tree"
@@ -122,15 +142,16 @@ class Filler:
                 if not len(self._listed):
                     raise NoFilling(self._broken())
                 return
-        if not kept:
-            self._search(np.random.default_rng(0))  # raises where there is none
+        if not kept and not self.distinct_count:
+            self._search(np.random.default_rng(0), self._max_nodes)  # raises if there is none
 
     def _broken(self) -> str:
         tools = sorted({self.workflow.slots[a] for a, _ in self.clashes})
+        count = "" if self.count is None else f" {self.count:,}"
         return (
-            f"workflow {self.workflow.id} cannot be filled: in each of its {self.count or 'many'} "
-            f"fillings one recorded call of {' or '.join(tools)} fills two slots; record more "
-            "calls, or take one of the equal slots out"
+            f"workflow {self.workflow.id} cannot be filled: in each of its{count} fillings one "
+            f"recorded call of {' or '.join(tools)} fills two slots; record more calls, or take "
+            "one of the equal slots out"
         )
 
     # --- counting -------------------------------------------------------------------
@@ -150,7 +171,7 @@ class Filler:
         slots: dict[str, list[int]] = {}
         for slot in sorted({slot for pair in self.clashes for slot in pair}):
             slots.setdefault(self.workflow.slots[slot], []).append(slot)
-        if max(map(len, slots.values())) > _MAX_MERGED:
+        if math.prod(_WAYS_TO_MERGE[min(len(group), 12)] for group in slots.values()) > _MAX_MERGES:
             return None
         try:
             return sum(sign * self._merged_count(place) for place, sign in _merges(slots.values()))
@@ -165,9 +186,11 @@ class Filler:
                  k.relation)
             for k in self.network.links
         ]  # fmt: skip
-        sizes = [len(self.network.domains[slot]) for slot in kept]
+        domains = [self.network.domains[slot].copy() for slot in kept]
+        for slot, into in place.items():
+            domains[number[into]] &= self.network.domains[slot]
         try:
-            return Network(sizes, links, lambda _: "", self._max_rows).count
+            return Network(domains, links, lambda _: "", self._max_rows).count
         except NoFilling:
             return 0
 
@@ -236,39 +259,53 @@ class Filler:
 
     # --- searching ------------------------------------------------------------------
 
-    def _search(self, rng: np.random.Generator) -> np.ndarray:
-        """A filling by backtracking, the entries of every slot tried in random order.
-        Complete: raises NoFilling only where all of them were tried."""
-        network = self.network
-        order = _connected_order(network)
-        chosen: dict[int, int] = {}
+    def _search(self, rng: np.random.Generator, max_nodes: int | None = None) -> np.ndarray:
+        """A filling by backtracking: the slot with the fewest entries left is filled next,
+        its entries tried in random order. Complete: raises NoFilling only where all of them
+        were tried."""
+        nodes = 0
+        equal: dict[int, list[int]] = {slot: [] for slot in range(len(self.workflow.slots))}
+        for a, b in self.clashes:
+            equal[a].append(b)
+            equal[b].append(a)
 
-        def candidates(slot: int) -> np.ndarray:
-            live = network.domains[slot].copy()
-            for link in network.links:
-                if link.source == slot and link.target in chosen:
-                    live &= _sources_of(link, chosen[link.target])
-                elif link.target == slot and link.source in chosen:
-                    live &= _targets_of(link, chosen[link.source])
-            for a, b in self.clashes:
-                other = b if a == slot else a if b == slot else None
-                if other in chosen:
-                    live[chosen[other]] = False
-            return rng.permutation(np.flatnonzero(live))
+        def fill(chosen: dict[int, int], live: dict[int, np.ndarray]) -> dict[int, int] | None:
+            nonlocal nodes
+            if not live:
+                return chosen
+            nodes += 1
+            if max_nodes is not None and nodes > max_nodes:
+                raise TooHard(f"workflow {self.workflow.id}: more than {max_nodes} nodes")
+            slot = min(live, key=lambda s: np.count_nonzero(live[s]))
+            rest = {s: domain for s, domain in live.items() if s != slot}
+            for entry in rng.permutation(np.flatnonzero(live[slot])).tolist():
+                left = self._left(slot, entry, rest, equal[slot])
+                found = left is not None and fill(chosen | {slot: entry}, left)
+                if found:
+                    return found
+            return None
 
-        def fill(at: int) -> bool:
-            if at == len(order):
-                return True
-            for entry in candidates(order[at]):
-                chosen[order[at]] = int(entry)
-                if fill(at + 1):
-                    return True
-                del chosen[order[at]]
-            return False
-
-        if not fill(0):
+        found = fill({}, dict(enumerate(self.network.domains)))
+        if found is None:
             raise NoFilling(self._unsearchable())
-        return np.array([chosen[slot] for slot in range(len(order))], np.int32)
+        return np.array([found[slot] for slot in range(len(found))], np.int32)
+
+    def _left(
+        self, slot: int, entry: int, live: Mapping[int, np.ndarray], equal: Sequence[int]
+    ) -> dict[int, np.ndarray] | None:
+        """What is left of the other slots' entries once `slot` holds `entry`; None if one
+        has none left."""
+        left = dict(live)
+        for link in self.network.apart:
+            other = link.source + link.target - slot
+            if slot in link.slots and other in left:
+                fits = _targets_of(link, entry) if slot == link.source else _sources_of(link, entry)
+                left[other] = left[other] & fits
+        for other in equal:
+            if other in left and left[other][entry]:
+                left[other] = left[other].copy()
+                left[other][entry] = False
+        return left if all(domain.any() for domain in left.values()) else None
 
     def _unsearchable(self) -> str:
         if self.count:
@@ -283,6 +320,15 @@ class Filler:
             f"workflow {self.workflow.id} cannot be filled: every edge alone can hold, all "
             f"together cannot, and the first on a cycle is {' and '.join(edges)}; remove an edge"
         )
+
+
+def crowded_tool(workflow: Workflow, network: Network) -> str | None:
+    """A tool with more slots than there are entries left for all of them; None if none."""
+    for tool in sorted(set(workflow.slots)):
+        domains = [network.domains[s] for s, t in enumerate(workflow.slots) if t == tool]
+        if np.logical_or.reduce(domains).sum() < len(domains):
+            return tool
+    return None
 
 
 def _top_down_step(step: Step, ways: Sequence[np.ndarray]) -> _TopDown:
@@ -337,18 +383,6 @@ def _partitions(items: Sequence[int]) -> Iterator[list[list[int]]]:
         yield [[items[0]], *smaller]
         for i, block in enumerate(smaller):
             yield [*smaller[:i], [items[0], *block], *smaller[i + 1 :]]
-
-
-def _connected_order(network: Network) -> list[int]:
-    """Slots, each but the first of a part linked to an earlier one; few entries first."""
-    sizes = [int(domain.sum()) for domain in network.domains]
-    order: list[int] = []
-    while len(order) < len(sizes):
-        left = [slot for slot in range(len(sizes)) if slot not in order]
-        near = [s for s in left if any(s in k.slots and set(k.slots) & set(order)
-                                       for k in network.apart)]  # fmt: skip
-        order.append(min(near or left, key=lambda slot: sizes[slot]))
-    return order
 
 
 def _sources_of(link: Link, target: int) -> np.ndarray:

@@ -86,20 +86,21 @@ class Step:
 class Network:
     """Slots 0..n-1 with live domains, and the forest of factors.
 
-    domains: per slot a bool array over its tool's entries, arc consistent: what is False
-    is in no filling. Raises NoFilling where that is proof enough; what asks for `factors`
-    may raise it too, or TooManyRows where slots on a cycle have too many joint ways.
+    domains: per slot a bool array over its tool's entries; made arc consistent, so that
+    what is False is in no filling. Raises NoFilling where that is proof enough; what asks
+    for `factors` may raise it too, or TooManyRows where slots on a cycle have too many
+    joint ways.
     """
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        domains: Sequence[np.ndarray],
         links: Sequence[Link],
         blame: Callable[[Link | int], str],
         max_rows: int = MAX_ROWS,
     ):
         self.links = tuple(links)
-        self.domains = [np.ones(size, bool) for size in sizes]
+        self.domains = [domain.copy() for domain in domains]
         self._blame = blame
         self._prune()
         self._max_rows = max_rows
@@ -264,15 +265,19 @@ def network_of(workflow: Workflow, compiled: Compiled, max_rows: int = MAX_ROWS)
     """The network of a workflow. Raises WorkflowError for a bad workflow, and NoFilling."""
     compiled.prepare([workflow])
     links = [Link(s, t, compiled.relation(g)) for s, t, g in groups_of(workflow)]
-    sizes = [len(compiled.arguments(tool)) for tool in workflow.slots]
-    return Network(sizes, links, functools.partial(_blame, workflow), max_rows)
+    domains = [
+        compiled.admitted(tool, frozenset(e.argument for e in workflow.edges if e.target == slot))
+        for slot, tool in enumerate(workflow.slots)
+    ]
+    return Network(domains, links, functools.partial(_blame, workflow), max_rows)
 
 
 def _blame(workflow: Workflow, at: Link | int) -> str:
     if isinstance(at, int):
         return (
             f"workflow {workflow.id} cannot be filled: no valid call of {workflow.slots[at]} "
-            f"(slot {at}) is recorded; record some, or leave the tool out"
+            f"(slot {at}) is recorded, or each has an id that a query cannot state and no edge "
+            "feeds; record more, add an edge, or leave the tool out"
         )
     edges = [e for e in workflow.edges if (e.source, e.target) == (at.source, at.target)]
     named = " and ".join(workflow.describe(e) for e in edges)

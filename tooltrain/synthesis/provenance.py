@@ -21,6 +21,8 @@ from tooltrain.types import Json
 
 _DATE_OR_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?|\d\d:\d\d(:\d\d)?")
 _MIN_SPECIFIC_CHARS = 4
+_OPAQUE = re.compile(r"(?=\S*\d)\S{5,}|\S{16,}|-?\d+\.\d+")
+_CODE = re.compile(r"\w+[._:/=]\w[\w._:/=]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,19 @@ def value_text(value: Json) -> str | None:
 
 def is_specific(text: str) -> bool:
     """True for values that would hardly stand in a response by chance."""
-    return len(text) >= _MIN_SPECIFIC_CHARS and not _DATE_OR_TIME.fullmatch(text)
+    return len(text) >= _MIN_SPECIFIC_CHARS and not is_date_or_time(text)
+
+
+def is_opaque(text: str, *, code: bool) -> bool:
+    """True for an id, a coordinate or a token, which no person would say. code: the value
+    stands for one thing (not for a category), so that `LHR.AIRPORT` is an id as well."""
+    if is_date_or_time(text):
+        return False
+    return bool(_OPAQUE.fullmatch(text) or (code and _CODE.fullmatch(text)))
+
+
+def is_date_or_time(text: str) -> bool:
+    return _DATE_OR_TIME.fullmatch(text) is not None
 
 
 def candidates(sample: Sample) -> list[list[Link]]:
