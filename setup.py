@@ -47,6 +47,8 @@ HUB = ["gguf>=0.17", "huggingface_hub>=0.30", "safetensors>=0.6"]
 LLM = ["openai>=1.60"]
 
 EXTRAS = {
+    # What bfcl-eval's checkers import; itself it is installed with --no-deps (eval/bfcl.py).
+    "bfcl": ["mpmath>=1.3"],
     # Evaluation of an OpenAI-compatible endpoint, and queries written by one.
     "llm": LLM,
     # Datasets made by many machines (data/beam.py).
@@ -64,6 +66,7 @@ EXTRAS = {
         *HUB,
         *ATLAS,
         "hypothesis>=6.130",
+        "mcp>=2.0",
         "pytest>=8.4",
         "pytest-xdist>=3.7",
         "ruff>=0.13",

@@ -15,10 +15,11 @@ from tooltrain.eval.baselines import PLAYERS
 from tooltrain.eval.complexfuncbench import evaluate
 from tooltrain.eval.complexfuncbench_endpoint import EndpointPlayer
 from tooltrain.eval.complexfuncbench_players import Player, Script, Transcripts
-from tooltrain.eval.complexfuncbench_policy import Policy
+from tooltrain.eval.complexfuncbench_policy import PolicyPlayer
 from tooltrain.eval.complexfuncbench_samples import BenchmarkEnvironment, chosen, read_samples
 from tooltrain.eval.complexfuncbench_scores import table_lines
 from tooltrain.eval.endpoint import Endpoint
+from tooltrain.eval.trained_policy import TrainedPolicy
 
 _SCRIPTS = {name.replace(" ", "_").replace("-", "_"): name for name in PLAYERS}
 _PLAYERS = ("sft", "grpo", "endpoint", "transcript", *_SCRIPTS)
@@ -82,7 +83,7 @@ def _player(config: ConfigDict, workdir: str) -> tuple[Player, str]:
         ), f"transcript_{pathlib.Path(_TRANSCRIPTS.value).stem}"
     if name in _SCRIPTS:
         return Script(_SCRIPTS[name]), name
-    return Policy(config, workdir, name), name
+    return PolicyPlayer(TrainedPolicy(config, workdir, name)), name
 
 
 if __name__ == "__main__":
