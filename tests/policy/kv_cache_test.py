@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -60,6 +61,26 @@ def test_tokens_in_the_recent_buffer_equal_tokens_in_the_cache(params, full):
         x, recent = extend(params, tokens[:, t : t + 1], view, recent, jnp.int32(t - 9))
         logits = head_logits(CONFIG, params, x[:, 0])
         np.testing.assert_allclose(logits, want[:, t], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_unstacked_parameters_give_the_same_numbers(params, full, dtype):
+    config = dataclasses.replace(CONFIG, dtype=dtype)
+    view, recent = kv_cache.init_cache(config, 3, 1), kv_cache.init_cache(config, 3, 16)
+    unstacked = jax.jit(functools.partial(kv_cache.unstack, config))(params)
+    assert unstacked["layers"][0]["query"].dtype == config.compute_dtype
+    assert unstacked["layers"][0]["query_norm"].dtype == jnp.float32
+
+    @jax.jit
+    def logits(params):
+        x, kept = kv_cache.extend(config, params, full[0], view, recent, jnp.int32(0))
+        return head_logits(config, params, x), kept.keys
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6),
+        logits(unstacked),
+        logits(params),
+    )
 
 
 def test_padding_is_never_attended_to_and_moves_no_position(params, full):
