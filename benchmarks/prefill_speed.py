@@ -1,0 +1,131 @@
+"""Prefill of SmolLM2-135M's shape as a share of the machine's matmul rate, as one JSON object.
+
+    python -m benchmarks.prefill_speed [--tokens=256] [--rows=1] [--dtype=float32]
+
+Prefill is what a rollout does: keys and values into the cache, no logits. Its operations are
+two a parameter of a matrix and token, and four a head width and pair of tokens in attention
+(half of the pairs: earlier ones). The rate is that of the best of three matrix products,
+measured between the runs of prefill, so that a busy machine slows both; best of `--repeats`.
+Weights are random: speed does not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tooltrain.policy import kv_cache
+from tooltrain.policy.config import PolicyConfig
+from tooltrain.policy.transformer import Params
+from tooltrain.policy.weights import parameter_shapes
+
+# (rows, inner, columns) of the products whose rate counts as the machine's
+PRODUCTS = ((2048, 2048, 2048), (4096, 1024, 4096), (1024, 4096, 1024))
+
+
+def smollm2(dtype: str, layers: int) -> PolicyConfig:
+    return PolicyConfig(
+        vocab_size=49152,
+        num_layers=layers,
+        d_model=576,
+        num_heads=9,
+        num_kv_heads=3,
+        head_dim=64,
+        d_ff=1536,
+        rope_theta=1e5,
+        norm_eps=1e-5,
+        qk_norm=False,
+        dtype=dtype,
+    )
+
+
+def random_params(config: PolicyConfig) -> Params:
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda s: jnp.asarray(rng.normal(0, 0.02, s.shape).astype(np.float32)),
+        parameter_shapes(config),
+    )
+
+
+def operations(config: PolicyConfig, rows: int, tokens: int) -> float:
+    """Additions and multiplications of a prefill; norms and rotations are left out."""
+    h, inner, kv = config.d_model, config.num_heads, config.num_kv_heads
+    attention = h * config.head_dim * (2 * inner + 2 * kv)
+    matrices = config.num_layers * (attention + 3 * h * config.d_ff)
+    pairs = tokens * (tokens + 1) / 2
+    scores = 4 * config.num_layers * inner * config.head_dim * pairs
+    return rows * (2 * matrices * tokens + scores)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(run())
+    return time.perf_counter() - start
+
+
+def measure(config: PolicyConfig, rows: int, tokens: int, repeats: int) -> dict[str, object]:
+    params = jax.jit(lambda p: kv_cache.unstack(config, p))(random_params(config))
+    prompt = jnp.ones((rows, tokens), jnp.int32)
+    slots = jnp.arange(rows)
+
+    @jax.jit
+    def prefill(params, prompt):
+        cache = kv_cache.init_cache(config, rows, tokens)
+        view = kv_cache.read(cache, slots, 1)
+        recent = kv_cache.init_cache(config, rows, tokens)
+        _, recent = kv_cache.extend(config, params, prompt, view, recent, jnp.int32(0))
+        return kv_cache.write(cache, slots, recent, jnp.full(rows, tokens))
+
+    product = jax.jit(jnp.matmul)
+    pairs = [
+        (jnp.ones((m, k), config.compute_dtype), jnp.ones((k, n), config.compute_dtype))
+        for m, k, n in PRODUCTS
+    ]
+    jax.block_until_ready([prefill(params, prompt), *(product(*pair) for pair in pairs)])
+    prefills, rates = [], []
+    for _ in range(repeats):
+        prefills.append(seconds(lambda: prefill(params, prompt)))
+        for (m, k, n), pair in zip(PRODUCTS, pairs, strict=True):
+            rates.append(2 * m * k * n / seconds(lambda pair=pair: product(*pair)))
+    rate = operations(config, rows, tokens) / min(prefills)
+    return {
+        "rows": rows,
+        "tokens": tokens,
+        "dtype": config.dtype,
+        "layers": config.num_layers,
+        "prefill_tokens_per_second": round(rows * tokens / min(prefills)),
+        "prefill_gflop_per_second": round(rate / 1e9, 1),
+        "matmul_gflop_per_second": round(max(rates) / 1e9, 1),
+        "share_of_matmul_rate": round(rate / max(rates), 3),
+    }
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    flags.add_argument("--tokens", type=int, default=256)
+    flags.add_argument("--rows", type=int, default=1)
+    flags.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    flags.add_argument("--layers", type=int, default=30)
+    flags.add_argument("--repeats", type=int, default=5)
+    given = flags.parse_args()
+    config = smollm2(given.dtype, given.layers)
+    report = measure(config, given.rows, given.tokens, given.repeats) | {
+        "device": jax.devices()[0].device_kind,
+        "processor": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 2),
+        "jax": jax.__version__,
+    }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
