@@ -54,6 +54,8 @@ EXTRAS = {
     # Datasets made by many machines (data/beam.py).
     "beam": ["apache-beam>=2.70"],
     "atlas": ATLAS,
+    # Servers of the Model Context Protocol as live tools (env/recorder/mcp.py).
+    "mcp": ["mcp>=2.0"],
     "tpu": ["jax[tpu]>=0.10.2,<0.13"],
     "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
     "cuda12": ["jax[cuda12]>=0.10.2,<0.13"],
