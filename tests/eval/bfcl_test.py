@@ -5,11 +5,13 @@ executor, which evaluates the strings that it is given; those are gold's, or gol
 """
 
 import copy
+import http.server
 import importlib
 import json
 import random
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -18,7 +20,8 @@ from tooltrain.eval import bfcl as package
 from tooltrain.eval.bfcl import MULTI_TURN, SINGLE_TURN, VERSION, Bfcl
 from tooltrain.eval.bfcl_evaluate import check, evaluate, summarize, table_lines
 from tooltrain.eval.bfcl_multi_turn import World, _read_call, check_multi_turn, gold_turns
-from tooltrain.eval.bfcl_players import Answered
+from tooltrain.eval.bfcl_players import Answered, EndpointPlayer
+from tooltrain.eval.endpoint import Endpoint
 from tooltrain.types import Call, MalformedCall
 
 
@@ -312,6 +315,74 @@ def test_an_evaluation_goes_on_where_it_was(bfcl, tmp_path):
     assert {row["mean"] for row in summary["by_category"].values()} == {1.0}
     assert [row["tests"] for row in summary["by_category"].values()] == [20, 20]
     assert check(bfcl, Answered(entries[0], [])).valid is False
+
+
+class GoldServer(http.server.ThreadingHTTPServer):
+    """Serves gold in OpenAI's shape, one answer of calls a user turn, then a word."""
+
+    daemon_threads = True
+
+    def __init__(self, bfcl, entries):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.gold = {
+            json.dumps(entry.messages[0]): gold_turns(entry, World(bfcl, entry))
+            if entry.category == MULTI_TURN
+            else [gold(entry)]
+            for entry in entries
+        }
+        self.bodies: list[dict] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.bodies.append(body)
+        messages = body["messages"]
+        turns = next(
+            turns
+            for first, turns in self.server.gold.items()
+            if messages[: len(json.loads(first))] == json.loads(first)
+        )
+        user_turn = sum(m["role"] == "assistant" and not m.get("tool_calls") for m in messages)
+        calls = turns[user_turn] if messages[-1]["role"] != "tool" else []
+        message = {"role": "assistant", "content": "Done." if not calls else None}
+        if calls:
+            message["tool_calls"] = [
+                {
+                    "id": f"{len(messages)}-{i}",
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
+                }
+                for i, call in enumerate(calls)
+            ]
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        answer = {"id": "x", "object": "chat.completion", "created": 0, "choices": [choice]}
+        data = json.dumps({**answer, "model": body["model"]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.slow
+def test_an_endpoint_that_answers_gold_passes_single_and_multi_turn(bfcl, tmp_path):
+    pytest.importorskip("openai")
+    entries = [e for c in ("multiple", "parallel", MULTI_TURN) for e in bfcl.entries(c)[:30]]
+    with GoldServer(bfcl, entries) as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        player = EndpointPlayer(Endpoint(url, "gold", max_retries=0))
+        summary = evaluate(player, bfcl, entries, tmp_path, progress=False)
+        server.shutdown()
+    assert {row["mean"] for row in summary["by_category"].values()} == {1.0}
+    # The environment's answers went back to the endpoint, each to the call it answers.
+    answered = [m for body in server.bodies for m in body["messages"] if m["role"] == "tool"]
+    assert answered
+    assert all(m["tool_call_id"] and isinstance(m["content"], str) for m in answered)
 
 
 def test_tables_count_what_is_valid_by_category():
