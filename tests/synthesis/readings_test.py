@@ -47,6 +47,8 @@ TODAY = "Today is Friday, November 1st, 2024. "
         ("at -122.303 degrees", "-122.303", "literal"),
         ("children of 4 and 9", "4,9", "number"),
         ("the best rated ones", "attr_book_score", "wording"),
+        ("for the country IN", "IN", "literal"),
+        ("largest first in Europe", "EU", "wording"),
         ("in premium economy", "PREMIUM_ECONOMY", "wording"),
         ("from airport LHR", "LHR.AIRPORT", "wording"),
         ("a flight to Sao Paulo", "São Paulo", "name"),
@@ -73,6 +75,7 @@ def test_what_is_stated_is_found_with_the_normalisation_it_takes(query, value, h
         ("the 12 rooms", 2),
         ("Romeo", "Rome"),
         ("Newyork", "York"),
+        ("a hotel in Rome", "IN"),  # a code is not the word
         ("anything", None),
         ("anything", " "),
         ("at 25 PM", "25:00"),

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tooltrain.data.pipeline import gold_views
+from tooltrain.env.suites.atlas.suite import pairs
 from tooltrain.synthesis.derive import leaks, underivable
 from tooltrain.synthesis.phrasing import FIELD
 from tooltrain.synthesis.phrasing_suites import SUITES
@@ -143,11 +144,25 @@ def test_every_booking_tool_of_the_release_has_a_phrasing(reference_dir):
     assert len(BOOKING.tools) == 40
 
 
+def test_every_atlas_tool_has_a_phrasing_of_its_own_arguments():
+    for tool, _ in pairs():
+        phrasing = SUITES["atlas"].tools[tool.name]
+        named = {name for fields in phrasing.fields for _, name in fields} | phrasing.choices.keys()
+        assert named - tool.properties.keys() == set() or named - tool.properties.keys() <= {
+            # list_airports and list_cities share one table of orders and flags.
+            *("order", "iata_only"),
+        }
+        unsaid = tool.properties.keys() - named
+        assert unsaid <= {"longitude", "longitude_1", "longitude_2"}, (tool.name, unsaid)
+    assert SUITES["atlas"].tools.keys() == {tool.name for tool, _ in pairs()}
+
+
 @pytest.mark.parametrize("suite", sorted(SUITES))
 def test_each_wording_of_a_choice_is_read_back_as_its_value(suite):
     for phrasing in SUITES[suite].tools.values():
         for name, choices in phrasing.choices.items():
             for value, wordings in choices.items():
+                value = {"True": True, "False": False}.get(value, value)
                 for words in wordings:
                     assert Reading(f"It is so, {words}.").how(value, name), (value, words)
 

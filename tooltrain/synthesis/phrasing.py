@@ -31,7 +31,7 @@ class Phrasing:
     choices: for an enumerated argument, whole modifiers by value.
     elements: singular nouns of one result; one that holds a field is that argument's own noun
     (the details of a hotel are of that hotel). element_of: whole nouns by the field that is
-    taken, with `{pick}` for the choice of an element or `{place}`.
+    taken, with `{pick}` for the chosen element, `{place}`, or a field.
     place: the result is named by what was asked for (a city by its name).
     """
 

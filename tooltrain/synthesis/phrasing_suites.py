@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tooltrain.synthesis.phrasing import Suite
+from tooltrain.synthesis.phrasing_atlas import ATLAS
 from tooltrain.synthesis.phrasing_booking import BOOKING
 
-SUITES: Mapping[str, Suite] = {"booking": BOOKING}
+SUITES: Mapping[str, Suite] = {"atlas": ATLAS, "booking": BOOKING}

@@ -71,6 +71,7 @@ _CLOCK = re.compile(r"(\d\d):(\d\d)(?::\d\d)?")
 _NUMERIC = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE)
 _NUMERIC_LIST = re.compile(r"\d+(\s*,\s*\d+)+")
 _NOT = re.compile(r"\b(?:no|not|without|non|never|don't|excluding)\b(?:\s+\w+){0,2}\s*$")
+_CODE_CHARS = 3
 _FLAG_PREFIXES = frozenset({"is", "has", "only", "include", "includes", "with", "allow", "show"})
 
 
@@ -125,6 +126,8 @@ class Reading:
             return self._number(value)
         if not value.strip():
             return None
+        if len(value) <= _CODE_CHARS and value.isupper():  # "IN" is India, "in" is not
+            return LITERAL if holds(self.query, value) else self._wording(value)
         if holds(self._lower, value.lower()):
             return LITERAL
         if _NUMERIC_LIST.fullmatch(value):
@@ -151,10 +154,15 @@ class Reading:
             return DATE
         return RELATIVE_DATE if date in self.relative_dates else None
 
-    def _name(self, value: str) -> str | None:
+    def _wording(self, value: str) -> str | None:
         if value in PHRASES and holds(self._lower, PHRASES[value]):
             return WORDING
         if any(holds(self._lower, words) for words in WORDINGS.get(value, ())):
+            return WORDING
+        return None
+
+    def _name(self, value: str) -> str | None:
+        if self._wording(value):
             return WORDING
         place, _, kind = value.partition(".")
         if kind in ("AIRPORT", "CITY") and f" {fold(place)} " in self.folded:

@@ -16,6 +16,7 @@ from tooltrain.types import Json
 
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
 _TIME = re.compile(r"(\d\d):(\d\d)")
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)")
 _LIST = re.compile(r"\d+(,\d+)+")
 
 
@@ -73,7 +74,7 @@ _PLAIN_PLACE = re.compile(r"([A-Z]{3})\.(AIRPORT|CITY)")
 def is_opaque(value: Json) -> bool:
     """True for what only a machine says: tokens, ids, keys with `::` or `=`."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return abs(value) >= 10**_MANY_DIGITS
+        return abs(value) >= 10**_MANY_DIGITS and value % 1_000 != 0
     if not isinstance(value, str) or _DATE.match(value) or _PLAIN_PLACE.fullmatch(value):
         return False
     if value.lstrip("+-").isdigit():
@@ -127,6 +128,9 @@ def spoken(value: Json, rng: random.Random) -> str | None:
             return spoken_date(datetime.date(*map(int, match.groups())), rng)
         except ValueError:
             return None
+    if match := _MOMENT.fullmatch(value):
+        date, time = spoken(match[1], rng), spoken(match[2], rng)
+        return f"{date} at {time}" if date and time else None
     if match := _TIME.fullmatch(value):
         hour, minute = int(match[1]), int(match[2])
         if hour > 23 or minute > 59:

@@ -73,7 +73,9 @@ _THANKS = (
 )
 _GREETINGS = ("", "", "", "", "", "Hi! ", "Hello, ", "Hey, ", "Good day. ", "Hi there! ", "Hello! ")
 _TODAYS = ("Today is {}.", "Just so you know, today is {}.", "Mind that today is {}.")
-_AFTER_TODAY = re.compile(r"\b(?:from|to|until|till|by|around|between|and|than)\s+$")
+_AFTER_TODAY = re.compile(
+    r"\b(?:from|to|until|till|by|around|between|and|than|of|for|after|before)\s+$"
+)
 _FIRSTS = ("the first {}", "the first {} you find", "the {} listed first", "the first {} shown")
 _MAX_DAYS_AHEAD = 28
 _MAX_NIGHTS = 20
@@ -240,15 +242,18 @@ class _Writer:
         if phrasing.place:
             return self._place(source, binding, phrasing, wholes)
         element = rng.choice(phrasing.elements)
-        if match := FIELD.search(element):
+        whole = rng.choice(wholes) if wholes else "{pick}"
+        if match := FIELD.search(element):  # another's noun: the facts of a city, that city
+            whole = whole.replace("{pick}", element)
+            match = FIELD.search(whole)
             inner = self.bindings[source].get(match[2])
-            if inner is None:
-                raise NoFrame(f"no noun for {self.calls[source].name}")
-            return self._noun(source, inner)
-        pick = self._pick(binding.selector, element)
-        noun = pick
-        if wholes:
-            noun = rng.choice(wholes).replace("{pick} flight", pick)
+            if inner is not None:
+                named = self._noun(source, inner)
+            else:
+                call = self.calls[source]
+                named = self._said("", call.arguments[match[2]], f"{call.name}.{match[2]}")
+            return whole[: match.start()] + named + whole[match.end() :]
+        noun = whole.replace("{pick}", self._pick(binding.selector, element))
         if source in self.named:
             same = self.named[source] == binding.selector
             others = [c for c in self.named if self.calls[c].name == self.calls[source].name]
@@ -261,13 +266,15 @@ class _Writer:
 
     def _place(self, source: int, binding: Binding, phrasing: Phrasing, wholes) -> str:
         call, rng = self.calls[source], self.rng
-        inner = next(iter(self.bindings[source].values()), None)
-        (argument,) = call.arguments
+        argument = "query" if "query" in call.arguments else next(iter(call.arguments))
+        inner = self.bindings[source].get(argument)
         if inner is not None:
             place = self._noun(source, inner)
         else:
             place = self._said("", call.arguments[argument], f"{call.name}.{argument}")
         self.named[source] = binding.selector
+        if rest := self._modifiers(source, skip=frozenset([argument])):
+            place = f"{place} ({rest})"
         exact = binding.path and binding.path[-1] in ("latitude", "longitude")
         if wholes:
             place = rng.choice(wholes).replace("{place}", place)

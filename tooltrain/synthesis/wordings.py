@@ -49,6 +49,8 @@ WORDINGS: Mapping[str, tuple[str, ...]] = {
     "sort_most_relevant": ("most relevant", "most relevant first", "by relevance"),
     "sort_recent_desc": ("newest first", "most recent first", "latest first", "most recent"),
     "sort_score_desc": ("highest score first", "best scores first", "highest scores first"),
+    **{"AF": ("africa",), "AN": ("antarctica",), "AS": ("asia",), "EU": ("europe",)},
+    **{"NA": ("north america",), "OC": ("oceania",), "SA": ("south america",)},
     "sort_score_asc": ("lowest score first", "worst scores first"),
 }
 
