@@ -137,7 +137,7 @@ def test_a_server_that_dies_or_sleeps_is_taken_up_again(server):
         assert backend.call("find", {"kind": "big"})["ids"][0] == "big-0"
         with pytest.raises(Unavailable):
             backend.call("sleep", {})
-        with pytest.raises(ToolFailure, match="city.details"):
+        with pytest.raises(ToolFailure, match=r"city\.details"):
             backend.call("city_details", {"id": "x3"})
 
 
