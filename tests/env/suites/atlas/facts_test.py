@@ -9,6 +9,7 @@ import math
 import pytest
 
 from tooltrain.env.recorder.backend import ToolFailure
+from tooltrain.env.suites.atlas.data import cities
 from tooltrain.env.suites.atlas.suite import pairs
 
 TOOLS = {tool.name: function for tool, function in pairs()}
@@ -56,8 +57,6 @@ def test_the_southernmost_argentine_city_is_ushuaia():
 
 
 def test_cities_nearby_are_those_of_a_search_over_all():
-    from tooltrain.env.suites.atlas.data import cities
-
     def km(city, latitude, longitude):  # haversine, on a sphere
         a, b, c, d = map(math.radians, (city.latitude, city.longitude, latitude, longitude))
         h = math.sin((c - a) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((d - b) / 2) ** 2

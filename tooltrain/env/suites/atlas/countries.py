@@ -112,12 +112,12 @@ def get_country(country_code: str) -> Json:
         "iso_numeric": c.numeric,
         "name": c.name,
         "continent_code": c.continent_code,
-        "capital": {"name": c.capital, "geoname_id": _capital_id(country_code)},
+        "capital": {"name": c.capital or None, "geoname_id": _capital_id(country_code)},
         "population": c.population,
         "area_km2": c.area_km2,
-        "currency_code": c.currency_code,
-        "calling_code": c.calling_code,
-        "top_level_domain": c.top_level_domain,
+        "currency_code": c.currency_code or None,
+        "calling_code": c.calling_code or None,
+        "top_level_domain": c.top_level_domain or None,
     }
 
 
@@ -128,7 +128,7 @@ def list_neighbours(country_code: str) -> Json:
     found = sorted((country(code) for code in codes), key=lambda c: c.name)
     return {
         "country_code": country_code,
-        "neighbours": [{**_listed(c), "currency_code": c.currency_code} for c in found],
+        "neighbours": [{**_listed(c), "currency_code": c.currency_code or None} for c in found],
     }
 
 

@@ -47,7 +47,7 @@ class City:
 
 @dataclasses.dataclass(frozen=True)
 class Country:
-    """A country of ISO 3166-1, as GeoNames describes it. languages: CLDR-like locales."""
+    """A country of ISO 3166-1, as GeoNames describes it."""
 
     code: str
     iso3: str
@@ -135,13 +135,13 @@ def countries() -> dict[str, Country]:
             code,
             row["iso3"],
             f"{row['isonumeric']:03d}",
-            row["name"],
+            row["name"].strip(),
             row["continentcode"],
-            row["capital"],
+            row["capital"].strip(),
             row["areakm2"],
             row["population"],
             row["currencycode"],
-            row["phone"].removeprefix("+"),
+            row["phone"].strip().removeprefix("+"),
             row["tld"],
             tuple(n for n in row["neighbours"].split(",") if n in known),
         )
@@ -157,7 +157,7 @@ def airports() -> dict[str, Airport]:
         icao: Airport(
             icao,
             row["iata"],
-            row["name"],
+            row["name"].strip(),
             row["city"],
             row["subd"],
             row["country"],

@@ -22,7 +22,7 @@ from tooltrain.types import Json
 
 _MAX_AMOUNT = 1e12
 _SHOWN_COUNTRIES = 5
-# Days before it as "today": CLDR marks a currency in use by leaving its end open.
+# Stands for "now", which an answer must not depend on: the day up to which currencies are listed.
 _TODAY = datetime.date(2026, 1, 1)
 
 
