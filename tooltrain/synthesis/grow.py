@@ -28,9 +28,15 @@ from tooltrain.synthesis.compile import Compiled, groups_of
 from tooltrain.synthesis.draws import Filler, TooHard, crowded_tool
 from tooltrain.synthesis.graph import tool_graph
 from tooltrain.synthesis.network import NoFilling, network_of
-from tooltrain.synthesis.workflow import SlotEdge, Workflow, WorkflowError, canonical
+from tooltrain.synthesis.workflow import (
+    MAX_CALLS,
+    MIN_CALLS,
+    SlotEdge,
+    Workflow,
+    WorkflowError,
+    canonical,
+)
 
-MIN_CALLS, MAX_CALLS = 2, 12
 _NEEDED_SHARE = 0.5  # of a tool's calls: an argument unsayable in more of them must be fed
 _TRIES = 60  # shapes tried for one workflow
 _NODES = 120  # slots tried for one shape, and steps of a search for its first filling

@@ -66,7 +66,7 @@ def candidates(sample: Sample) -> list[list[Link]]:
     for i, call in enumerate(sample.calls):
         for argument, value in call.arguments.items():
             text = value_text(value)
-            if text is None or not text or _stated(text, sample.query):
+            if text is None or not text or states_text(sample.query, text):
                 continue
             links = [
                 Link(i, argument, j, path)
@@ -85,7 +85,8 @@ def candidates(sample: Sample) -> list[list[Link]]:
     return ways
 
 
-def _stated(text: str, query: str) -> bool:
+def states_text(query: str, text: str) -> bool:
+    """Does the query hold the text, as whole words, without regard to case?"""
     return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", query, re.IGNORECASE) is not None
 
 

@@ -23,6 +23,7 @@ from tooltrain.synthesis.provenance import Link, ancestors
 # Orders of equal slots that are all tried; every workflow of up to six calls has fewer.
 # Above it slots are told apart by colour refinement, which 12 calls of one tool do not slow.
 _MAX_ORDERS = 720
+MIN_CALLS, MAX_CALLS = 2, 12  # of a workflow
 
 
 class WorkflowError(UserError, ValueError):
