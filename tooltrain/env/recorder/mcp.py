@@ -186,12 +186,16 @@ class MCP(Backend):
                 cwd=self._server.directory,
             )
             transport = mcp.stdio_client(parameters, errlog=self._log)
-            async with mcp.Client(transport, read_timeout_seconds=self._timeout_s) as client:
+            async with mcp.Client(
+                transport, read_timeout_seconds=self._connect_timeout_s
+            ) as client:
                 await session.opened(client)
         else:
             async with self._http_client() as http:
                 transport = streamable_http_client(self._server.url, http_client=http)
-                async with mcp.Client(transport, read_timeout_seconds=self._timeout_s) as client:
+                async with mcp.Client(
+                    transport, read_timeout_seconds=self._connect_timeout_s
+                ) as client:
                     await session.opened(client)
 
     def _http_client(self) -> httpx2.AsyncClient:
