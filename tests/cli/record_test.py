@@ -207,8 +207,9 @@ def test_released_traces_become_a_cache(
     out = capsys.readouterr().out
     assert "read 442 calls" in out
     assert "151 left out: empty response" in out
-    with Cache.open(tmp_path / "cache" / "booking.sqlite") as cache:
-        assert len(cache) > 379
+    cache = Cache.open(tmp_path / "cache" / "booking.sqlite")
+    assert len(cache) > 379
+    cache.close()
 
 
 def test_atlas_is_recorded_from_the_command_line(booking_config, tmp_path, capsys):
