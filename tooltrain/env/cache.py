@@ -186,11 +186,11 @@ class Cache:
     def rows(self, tool: str) -> Iterator[tuple[str, str, bytes]]:
         """(key, arguments, response) of every recorded call of a tool as JSON text, in key
         order."""
-        decompress = self._decompressor(tool)
         for key, arguments, blob in self._db.execute(
             "SELECT key, arguments, response FROM entries WHERE tool = ? ORDER BY key", (tool,)
         ):
-            yield key, arguments, decompress(blob)
+            # Of the thread that asks for this row: it may be another than began.
+            yield key, arguments, self._decompressor(tool)(blob)
 
     def entries(self, tool: str) -> Iterator[tuple[dict[str, Json], Json]]:
         """(arguments, response) of every recorded call of a tool, in key order."""
