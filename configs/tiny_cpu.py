@@ -71,13 +71,15 @@ def get_config() -> ConfigDict:
     config.sft = ConfigDict()
     config.sft.optimizer = "muon"  # "adamw", or "muon" on layer matrices and AdamW on the rest
     config.sft.cpu_devices = 2  # virtual CPU devices a batch is split over; one a core is fastest
-    config.sft.steps = 1200
+    config.sft.steps = 900
     config.sft.batch_size = 8  # packed rows a step
     config.sft.seq_len = 512  # tokens a row
     config.sft.microbatches = 1  # parts of a batch that run one after another, to save memory
     config.sft.learning_rate = 3e-3  # peak
     config.sft.warmup_steps = 40
-    config.sft.decay = "linear"  # after warmup: "cosine", "linear", "constant"
+    # After warmup: "cosine", "linear", "constant". A warm start that GRPO improves: the rate is
+    # brought down by GRPO, whose steps would undo an annealing anyway (docs/decisions.md).
+    config.sft.decay = "constant"
     config.sft.final_lr_fraction = 0.1  # learning rate at the end / peak
     config.sft.copy_warmup_examples = 5_000  # at the start, of the synthetic copy task alone
     config.sft.copy_fraction = 0.15  # its share of the examples after that
@@ -91,23 +93,25 @@ def get_config() -> ConfigDict:
     config.grpo = ConfigDict()
     config.grpo.optimizer = "adamw"
     config.grpo.split = "train_rl"  # whose prompts are rolled out
-    config.grpo.steps = 36
+    config.grpo.steps = 44
     config.grpo.prompts_per_step = 8
-    config.grpo.generations = 8  # rollouts of one prompt, compared with each other
-    config.grpo.learning_rate = 1e-4
+    config.grpo.generations = 16  # rollouts of one prompt, compared with each other
+    config.grpo.learning_rate = 1.5e-4
     config.grpo.warmup_steps = 4
     config.grpo.decay = "linear"
     config.grpo.final_lr_fraction = 0.1
     config.grpo.updates_per_batch = 1  # passes over the rollouts of a step
     config.grpo.minibatches = 1  # optimizer steps in a pass
-    config.grpo.microbatches = 4  # parts of a minibatch that run one after another, for memory
+    config.grpo.microbatches = 8  # parts of a minibatch that run one after another, for memory
     config.grpo.epsilon_low = 0.2  # the ratio is clipped to [1 - low, 1 + high]
     config.grpo.epsilon_high = 0.2  # > low: DAPO's clip-higher
     # Of k3 to the SFT policy; 0 skips that policy, which makes an update a third faster.
     config.grpo.kl_coefficient = 0.0
     config.grpo.entropy_coefficient = 0.0  # of the entropy bonus
-    config.grpo.loss_aggregation = "sequence_mean"  # or "token_mean", "constant" (Dr. GRPO)
+    config.grpo.loss_aggregation = "token_mean"  # or "sequence_mean", "constant" (Dr. GRPO)
     config.grpo.sequence_ratio = False  # True: GSPO's ratio, one a rollout
+    # What a turn's tokens are judged by: "turn": what was earned from it on; "rollout": the whole.
+    config.grpo.credit = "turn"
     config.grpo.normalize_std = False  # False: advantages without / std (Dr. GRPO)
     config.grpo.filter_zero_variance = True  # leave out groups that all earned the same
     config.grpo.reward = "matched"  # or "reference", "binary", "atomic_only", ...
@@ -122,8 +126,8 @@ def get_config() -> ConfigDict:
     config.grpo.max_len = 640  # tokens of an episode, prompt and responses included
     config.grpo.slots = 64  # episodes decoded together
     config.grpo.log_every_steps = 1
-    config.grpo.checkpoint_every_steps = 12
-    config.grpo.eval_every_steps = 12
+    config.grpo.checkpoint_every_steps = 11
+    config.grpo.eval_every_steps = 22
     config.grpo.eval_episodes = 128  # of the validation split, greedily
     config.grpo.sample_episodes = 2  # written to episodes.jsonl at each logged step
 

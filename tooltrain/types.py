@@ -213,15 +213,16 @@ class EncodedGold(NamedTuple):
 class GRPOBatch(NamedTuple):
     """One GRPO update. Row b is one rollout; padding rows have an all-zero mask.
 
-    advantages: one number a rollout. Log-probabilities are nats, float32, and stand at
-    the index of the token they are the probability of.
+    advantages: of each sampled token, 0 elsewhere; the same number at all tokens of a turn.
+    Log-probabilities are nats, float32, and stand at the index of the token they are the
+    probability of.
     """
 
     tokens: Int[Any, "B T"]
     completion_mask: Float[Any, "B T"]
     old_logprobs: Float[Any, "B T"]
     ref_logprobs: Float[Any, "B T"]
-    advantages: Float[Any, "B"]
+    advantages: Float[Any, "B T"]
 
 
 class SFTBatch(NamedTuple):

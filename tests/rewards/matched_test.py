@@ -27,6 +27,7 @@ from tooltrain.rewards.reward import (
     binary,
     matched,
     orchestration_only,
+    rewards_to_go,
     score_batch,
 )
 from tooltrain.types import Binding, Call, CallRecord, GoldCall, ObservationKind, turns
@@ -281,6 +282,27 @@ def test_batch_equals_single_and_jit_equals_no_jit(sample):
     with jax.disable_jit():
         reward, _ = matched(row(calls, 0), row(gold, 0))
     np.testing.assert_allclose(reward, together[0], atol=1e-6)
+
+
+def test_a_turn_earns_what_its_calls_add():
+    # Two dependent steps: each right call adds 1/2 to the whole reward of 1; a wrong first
+    # call costs the second its dependency; a call too many takes from what was there.
+    gold = (GoldCall("find", {"q": "a"}), GoldCall("book", {"id": 7}, (0,)))
+    right = play(gold)
+    wrong_first = [CallRecord(Call("find", {"q": "b"}), 0, ObservationKind.OK), right[1]]
+    extra = [*right, CallRecord(Call("find", {"q": "c"}), 2, ObservationKind.OK)]
+    played = [right, wrong_first, extra, []]
+    whole, (to_go, _) = score_batch(
+        functools.partial(rewards_to_go, matched, 3),
+        encode_calls(played, **SHAPE),
+        encode_gold([gold] * 4, **GOLD_SHAPE),
+    )
+    for i, records in enumerate(played):
+        before = [score([r for r in records if r.turn < n], gold) for n in range(3)]
+        np.testing.assert_allclose(to_go[i], score(records, gold) - np.array(before), atol=1e-6)
+        np.testing.assert_allclose(whole[i], score(records, gold), atol=1e-6)
+    np.testing.assert_allclose(to_go[0], [1.0, 0.5, 0.0], atol=1e-6)
+    assert to_go[2, 2] < 0
 
 
 def test_eight_devices_give_what_one_gives_and_do_not_talk(sample):

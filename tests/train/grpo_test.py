@@ -80,7 +80,7 @@ def test_held_out_accuracy_is_measured_before_during_and_after(trained):
 def test_sampled_episodes_are_written_turn_by_turn(trained):
     episodes = lines(trained / "grpo", "episodes.jsonl")
     assert collections.Counter(e["step"] for e in episodes) == {1: 2, 2: 2, 3: 2, 4: 2}
-    assert all({"advantage", "query", "gold", "turns", "end"} <= e.keys() for e in episodes)
+    assert all({"advantages", "query", "gold", "turns", "end"} <= e.keys() for e in episodes)
 
 
 def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(

@@ -188,9 +188,43 @@ def worked_batch() -> tuple[TokenStatistics, GRPOBatch]:
         completion_mask=mask,
         old_logprobs=(logprobs - log_ratio) * mask,
         ref_logprobs=(logprobs + log_reference) * mask,
-        advantages=jnp.array([1.0, -2.0]),
+        advantages=jnp.array([[1.0], [-2.0]]) * mask,
     )
     return TokenStatistics(logprobs, entropy, jnp.zeros((2, 3), bool)), batch
+
+
+def test_turn_advantages_of_a_worked_group():
+    # Three rollouts of up to two turns; the last one stopped after its first.
+    # Turn 0: mean (1 + 0.5 + 0) / 3 = 0.5. Turn 1: mean (0.5 + 0.25) / 2 = 0.375.
+    to_go = jnp.array([[[1.0, 0.5], [0.5, 0.25], [0.0, 0.9]]])
+    played = jnp.array([[[True, True], [True, True], [True, False]]])
+    found = objectives.turn_advantages(to_go, played)
+    np.testing.assert_allclose(found, [[[0.5, 0.125], [0.0, -0.125], [-0.5, 0.0]]], atol=1e-7)
+    # Sample stds: 0.5, and sqrt(2 * 0.125^2 / 1) = 0.17678.
+    found = objectives.turn_advantages(to_go, played, normalize_std=True)
+    np.testing.assert_allclose(
+        found, [[[1.0, 0.70711], [0.0, -0.70711], [-1.0, 0.0]]], rtol=1e-4, atol=1e-6
+    )
+
+
+def test_the_first_turn_is_credited_as_the_whole_rollout_is():
+    rewards = jax.random.uniform(jax.random.key(0), (3, 4))
+    to_go = jnp.stack([rewards, rewards / 2], axis=-1)
+    for normalize_std in (False, True):
+        by_turn = objectives.turn_advantages(
+            to_go, jnp.ones((3, 4, 2), bool), normalize_std=normalize_std
+        )
+        whole = objectives.group_advantages(rewards, normalize_std=normalize_std)
+        np.testing.assert_allclose(by_turn[..., 0], whole, rtol=1e-4, atol=1e-6)
+
+
+def test_a_turn_that_one_rollout_alone_came_to_has_nothing_to_be_compared_with():
+    to_go = jnp.array([[[1.0, 0.7], [0.5, 0.0]]])
+    played = jnp.array([[[True, True], [True, False]]])
+    found = objectives.turn_advantages(to_go, played)
+    np.testing.assert_array_equal(found[..., 1], 0.0)
+    with pytest.raises(ValueError, match="2 or more rollouts"):
+        objectives.turn_advantages(to_go[:, :1], played[:, :1])
 
 
 def test_grpo_loss_of_a_worked_batch():

@@ -41,7 +41,7 @@ def test_rows_come_in_quarters_that_devices_can_share():
 def test_rollouts_are_padded_at_their_end_and_with_empty_rows():
     batch = pad_rollouts(
         [rollout([5, 6, 7], [0, 1, 1], [0, -0.5, -1]), rollout([8], [0], [0])],
-        np.array([1.5, -1.5]),
+        np.array([[1.5], [-1.5]]),
         rows=3,
         length=4,
         pad_id=9,
@@ -49,14 +49,24 @@ def test_rollouts_are_padded_at_their_end_and_with_empty_rows():
     np.testing.assert_array_equal(batch.tokens, [[5, 6, 7, 9], [8, 9, 9, 9], [9, 9, 9, 9]])
     np.testing.assert_array_equal(batch.completion_mask, [[0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_array_equal(batch.old_logprobs[0], [0, -0.5, -1, 0])
-    np.testing.assert_array_equal(batch.advantages, [1.5, -1.5, 0])
+    np.testing.assert_array_equal(batch.advantages, [[0, 1.5, 1.5, 0], [0] * 4, [0] * 4])
     assert batch.tokens.dtype == np.int32
     assert batch.old_logprobs.dtype == batch.completion_mask.dtype == np.float32
+
+
+def test_each_turn_of_a_rollout_gets_its_own_advantage():
+    # The drawn example of `pad_rollouts`; a third turn counts as the last column.
+    mask = [0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 0, 1]
+    episode = rollout(range(12), mask, [0.0] * 12)
+    batch = pad_rollouts([episode], np.array([[2.0, -3.0]]), rows=1, length=12, pad_id=0)
+    np.testing.assert_array_equal(batch.advantages, [[0, 0, 0, 2, 2, 0, 0, -3, -3, -3, 0, -3]])
+    single = pad_rollouts([episode], np.array([[2.0]]), rows=1, length=12, pad_id=0)
+    np.testing.assert_array_equal(single.advantages, 2.0 * np.array([mask]))
 
 
 def test_a_rollout_that_does_not_fit_is_an_error_not_cut_off():
     episode = rollout([1, 2, 3], [0, 1, 1], [0, -1, -1])
     with pytest.raises(ValueError, match=r"1 rollouts of up to 3 tokens do not fit in \[1, 2\]"):
-        pad_rollouts([episode], np.zeros(1), rows=1, length=2, pad_id=0)
+        pad_rollouts([episode], np.zeros((1, 1)), rows=1, length=2, pad_id=0)
     with pytest.raises(ValueError, match="2 rollouts"):
-        pad_rollouts([episode] * 2, np.zeros(2), rows=1, length=3, pad_id=0)
+        pad_rollouts([episode] * 2, np.zeros((2, 1)), rows=1, length=3, pad_id=0)

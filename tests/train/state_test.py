@@ -55,7 +55,7 @@ def grpo_batch(seed: int = 0) -> GRPOBatch:
         completion_mask=mask,
         old_logprobs=mask * rng.normal(-4.0, 0.3, (B, T)).astype(np.float32),
         ref_logprobs=mask * rng.normal(-4.0, 0.3, (B, T)).astype(np.float32),
-        advantages=rng.normal(size=B).astype(np.float32),
+        advantages=mask * rng.normal(size=(B, 1)).astype(np.float32),
     )
 
 

@@ -33,7 +33,7 @@ from tooltrain.eval.report import MAIN_SPLIT, SPLITS, STAGES, write_report
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import init_params
 from tooltrain.rollout.engine import Engine
-from tooltrain.rollout.episode import Prompt, rollouts
+from tooltrain.rollout.episode import prompt_of, rollouts
 from tooltrain.rollout.sampling import Sampling
 from tooltrain.train.checkpoint import latest_step, load_params
 from tooltrain.types import Trace
@@ -185,14 +185,7 @@ def _play_policy(
     played = {}
     for split, traces in splits.items():
         print(f"{stage_dir.name} step {step}: {len(traces)} episodes of {split} ...", flush=True)
-        prompts = [
-            Prompt(
-                i,
-                tuple(template.prompt(trace.query, [environment.tools[t] for t in trace.tools])),
-                trace.tools,
-            )
-            for i, trace in enumerate(traces)
-        ]
+        prompts = [prompt_of(i, trace, template, environment) for i, trace in enumerate(traces)]
         with jax.set_mesh(mesh):
             played[split] = rollouts(
                 params,

@@ -114,6 +114,24 @@ def orchestration_only(calls: EncodedCalls, gold: EncodedGold) -> tuple[Float[Ar
     return terms["orchestration"], terms
 
 
+def rewards_to_go(
+    reward_fn: RewardFn, num_turns: int, calls: EncodedCalls, gold: EncodedGold
+) -> tuple[Float[Array, ""], tuple[Float[Array, "N"], Terms]]:
+    """(reward, (w, terms)) of one trajectory: w_n is what it earned from turn n on.
+
+        w_n = r(all calls) - r(calls of the turns before n),  n = 0 ... num_turns - 1
+
+    in [-1, 1] for a reward in [0, 1]. w_0 is the reward, less what silence earns (0 where
+    anything was asked for). w_n - w_(n+1) is what turn n added: negative for a call too many.
+    """
+    total, terms = reward_fn(calls, gold)
+
+    def before(turn: Array) -> Float[Array, ""]:
+        return reward_fn(calls._replace(mask=calls.mask & (calls.turn < turn)), gold)[0]
+
+    return total, (total - jax.vmap(before)(jnp.arange(num_turns)), terms)
+
+
 def score_batch(
     reward_fn: RewardFn, calls: EncodedCalls, gold: EncodedGold
 ) -> tuple[Float[Array, "B"], Terms]:

@@ -18,7 +18,7 @@ from tooltrain.env.environment import Environment
 from tooltrain.policy.transformer import Params
 from tooltrain.rollout.engine import Engine, Request
 from tooltrain.rollout.sampling import Sampling
-from tooltrain.types import CallRecord, EndReason, Rollout
+from tooltrain.types import CallRecord, EndReason, Rollout, Trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,12 @@ class Prompt:
     id: int
     tokens: tuple[int, ...]
     tools: tuple[str, ...] | None = None
+
+
+def prompt_of(index: int, trace: Trace, template: ChatTemplate, environment: Environment) -> Prompt:
+    """The prompt that a trace is played from: its query, under the tools that it offers."""
+    tools = [environment.tools[name] for name in trace.tools]
+    return Prompt(index, tuple(template.prompt(trace.query, tools)), trace.tools)
 
 
 @dataclasses.dataclass

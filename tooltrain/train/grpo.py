@@ -6,7 +6,7 @@ import functools
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +19,14 @@ from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.dataset import open_traces
 from tooltrain.data.pipeline import prompt_batches
 from tooltrain.data.tokenizer import Tokenizer
-from tooltrain.env.environment import Environment, open_environment
+from tooltrain.env.environment import open_environment
 from tooltrain.errors import UserError
 from tooltrain.eval.evaluate import score
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import Transformer, init_params
 from tooltrain.rewards import reference, reward
 from tooltrain.rollout.engine import Engine
-from tooltrain.rollout.episode import Prompt, rollouts
+from tooltrain.rollout.episode import prompt_of, rollouts
 from tooltrain.rollout.sampling import GREEDY, Sampling
 from tooltrain.train import objectives
 from tooltrain.train.checkpoint import (
@@ -49,7 +49,6 @@ from tooltrain.train.state import (
     state_of_params,
     state_shardings,
 )
-from tooltrain.types import Trace
 
 # Sections of the config that this stage does not read, or that do not change its numbers.
 UNREAD = ("sft", "eval", "init_from", "mesh", "cache", "traces", "synthesis")
@@ -104,7 +103,6 @@ def train(config: ConfigDict, workdir: str) -> None:
         raise UserError("config.grpo.temperature is 0: greedy rollouts of a prompt are all equal")
     # A truncated distribution is not the one that is updated: ask the policy itself.
     recompute_old = sampling.top_k > 0 or sampling.top_p < 1
-    reward_fn = choose_reward(grpo)
     # Shapes that hold every usual step, so that the reward is compiled once.
     gold_floors = {
         "num_arguments": max(len(tool.properties) for tool in environment.tools.values()),
@@ -141,9 +139,8 @@ def train(config: ConfigDict, workdir: str) -> None:
         sequence_ratio=grpo.sequence_ratio,
     )
     logprobs_fn = make_logprobs_step(apply_fn, mesh, shardings.params, temperature=grpo.temperature)
-    advantages_fn = jax.jit(
-        functools.partial(objectives.group_advantages, normalize_std=grpo.normalize_std)
-    )
+    credit = choose_credit(grpo)
+    reward_fn = functools.partial(reward.rewards_to_go, choose_reward(grpo), grpo.max_turns)
 
     # --- checkpoint -----------------------------------------------------------------
     init_from = pathlib.Path(config.init_from or f"{workdir}/sft")
@@ -180,7 +177,7 @@ def train(config: ConfigDict, workdir: str) -> None:
             # --- evaluation ---------------------------------------------------------
             def evaluate(step: int) -> None:
                 started = time.perf_counter()
-                prompts = [_prompt(i, t, template, environment) for i, t in enumerate(held_out)]
+                prompts = [prompt_of(i, t, template, environment) for i, t in enumerate(held_out)]
                 played = play(state.params, prompts, sampling=GREEDY)
                 rows = [episode.row() for episode in score(held_out, played)]
                 means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
@@ -196,7 +193,8 @@ def train(config: ConfigDict, workdir: str) -> None:
                 batch_traces = [traces[int(i)] for i in next(prompt_indices)]
                 # Numbered within the step: an epoch's last trace may be the next one's first.
                 prompts = [
-                    _prompt(i, trace, template, environment) for i, trace in enumerate(batch_traces)
+                    prompt_of(i, trace, template, environment)
+                    for i, trace in enumerate(batch_traces)
                 ]
                 played = play(
                     state.params,
@@ -210,7 +208,7 @@ def train(config: ConfigDict, workdir: str) -> None:
 
                 # --- reward and advantages ------------------------------------------
                 groups = np.repeat(np.arange(len(batch_traces)), grpo.generations)
-                rewards, terms = jax.device_get(
+                rewards, (to_go, terms) = jax.device_get(
                     reward.score_batch(
                         reward_fn,
                         encode_calls([rollout.records for rollout in played], **floors),
@@ -219,12 +217,16 @@ def train(config: ConfigDict, workdir: str) -> None:
                         ),
                     )
                 )
-                grouped = rewards.reshape(-1, grpo.generations)
-                advantages = np.asarray(advantages_fn(grouped)).reshape(-1)
-                no_variance = np.asarray(objectives.zero_variance(grouped))
+                num_turns = np.array([rollout.num_turns for rollout in played])
+                grouped = (len(batch_traces), grpo.generations)
+                advantages = np.asarray(
+                    credit(to_go.reshape(*grouped, -1), num_turns.reshape(grouped))
+                ).reshape(full, -1)
+                no_variance = np.asarray(objectives.zero_variance(rewards.reshape(grouped)))
                 kept = np.arange(full)
                 if grpo.filter_zero_variance:
-                    kept = np.flatnonzero(~np.repeat(no_variance, grpo.generations))
+                    some = np.any(advantages, axis=1).reshape(grouped).any(axis=1)
+                    kept = np.flatnonzero(np.repeat(some & ~no_variance, grpo.generations))
                 clock.lap("reward_seconds")
 
                 # --- update ---------------------------------------------------------
@@ -270,7 +272,8 @@ def train(config: ConfigDict, workdir: str) -> None:
                             {k: v[i] for k, v in terms.items()},
                             environment,
                         )
-                        line = {"step": step, "advantage": float(advantages[i]), **line}
+                        turns = advantages[i, : num_turns[i]].tolist()
+                        line = {"step": step, "advantages": turns, **line}
                         episodes_file.write(json.dumps(line) + "\n")
                     episodes_file.flush()
                 jax.block_until_ready(state.params)  # the next rollouts need them anyway
@@ -313,6 +316,26 @@ def choose_reward(grpo: ConfigDict) -> reward.RewardFn:
     return functions[grpo.reward]
 
 
+def choose_credit(grpo: ConfigDict) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
+    """(rewards to go [P, G, N], turns played [P, G]) -> advantages [P, G, N or 1], as
+    config.grpo.credit says: of the whole rollout, or of each turn of it."""
+
+    def of_rollout(to_go, num_turns):
+        del num_turns
+        return objectives.group_advantages(to_go[..., 0], normalize_std=grpo.normalize_std)[
+            ..., None
+        ]
+
+    def of_turn(to_go, num_turns):
+        played = jnp.arange(to_go.shape[-1]) < num_turns[..., None]
+        return objectives.turn_advantages(to_go, played, normalize_std=grpo.normalize_std)
+
+    choices = {"rollout": of_rollout, "turn": of_turn}
+    if grpo.credit not in choices:
+        raise UserError(f"config.grpo.credit is {grpo.credit!r}; allowed: {', '.join(choices)}")
+    return jax.jit(choices[grpo.credit])
+
+
 def step_seed(seed: int, step: int) -> int:
     """A seed of its own for each step of each run, in [0, 2^31)."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0] >> 1)
@@ -326,11 +349,6 @@ def minibatch_rows(
         return [None] * passes
     rng = np.random.default_rng(seed)
     return [part for _ in range(passes) for part in np.split(rng.permutation(rows), minibatches)]
-
-
-def _prompt(index: int, trace: Trace, template: ChatTemplate, environment: Environment) -> Prompt:
-    tools = [environment.tools[name] for name in trace.tools]
-    return Prompt(index, tuple(template.prompt(trace.query, tools)), trace.tools)
 
 
 class _Clock:

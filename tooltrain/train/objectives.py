@@ -136,6 +136,36 @@ def group_advantages(
     return centred / (jnp.std(rewards, axis=-1, ddof=1, keepdims=True) + epsilon)
 
 
+def turn_advantages(
+    rewards_to_go: Float[Array, "P G N"],
+    played: Bool[Array, "P G N"],
+    *,
+    normalize_std: bool = False,
+    epsilon: float = 1e-6,
+) -> Float[Array, "P G N"]:
+    """A_in = w_in - mean of w_n over the rollouts of the group that played turn n.
+
+    rewards_to_go: w_in, what rollout i earned from turn n on (`reward.rewards_to_go`);
+    played: whether it came to that turn; A is 0 where it did not, and where it alone did.
+    A turn is thus not judged by what happened before it. A_i0 is `group_advantages`. With
+    normalize_std, over the sample std of the same rollouts + epsilon.
+    The idea of credit by turn is that of arXiv 2505.11821; here the graduated reward itself
+    says what a turn added. Raises ValueError for groups of one.
+    """
+    if rewards_to_go.shape[-2] < 2:
+        raise ValueError(
+            "a group needs 2 or more rollouts to compare, got rewards to go of shape "
+            f"{rewards_to_go.shape}"
+        )
+    count = jnp.sum(played, axis=-2, keepdims=True)
+    total = jnp.sum(jnp.where(played, rewards_to_go, 0.0), axis=-2, keepdims=True)
+    centred = jnp.where(played & (count > 1), rewards_to_go - total / jnp.maximum(count, 1), 0.0)
+    if not normalize_std:
+        return centred
+    variance = jnp.sum(centred**2, axis=-2, keepdims=True) / jnp.maximum(count - 1, 1)
+    return centred / (jnp.sqrt(variance) + epsilon)
+
+
 def zero_variance(rewards: Float[Array, "P G"], threshold: float = 1e-6) -> Bool[Array, " P"]:
     """Groups whose rollouts all earned the same (sample std < threshold): no gradient.
 
@@ -216,8 +246,9 @@ def grpo_loss(
     policy_ratio = (
         sequence_log_ratio(log_ratio, batch.completion_mask) if sequence_ratio else log_ratio
     )
-    advantages = jnp.broadcast_to(batch.advantages[:, None], log_ratio.shape)
-    surrogate, clipped = clipped_surrogate(policy_ratio, advantages, epsilon_low, epsilon_high)
+    surrogate, clipped = clipped_surrogate(
+        policy_ratio, batch.advantages, epsilon_low, epsilon_high
+    )
 
     policy_loss = -jnp.sum(weights * surrogate)
     entropy = jnp.sum(weights * statistics.entropy)

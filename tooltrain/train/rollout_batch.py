@@ -38,6 +38,13 @@ def pad_rollouts(
 ) -> GRPOBatch:
     """Rollouts as one GRPOBatch of numpy arrays [rows, length]; ref_logprobs are 0 as yet.
 
+    advantages: [rollouts, turns], of the tokens that each rollout sampled in each turn; a
+    turn past the last column counts as the last (one column: an advantage a rollout).
+
+        completion_mask   0 0 0 1 1 0 0 1 1 1 0
+        turn                    0 0     1 1 1       (runs of sampled tokens)
+        advantages        0 0 0 a a 0 0 b b b 0
+
     Raises ValueError when a rollout or their number does not fit: nothing is cut off.
     """
     longest = max((len(rollout.tokens) for rollout in rollouts), default=0)
@@ -53,6 +60,10 @@ def pad_rollouts(
         tokens[row, :end] = rollout.tokens
         mask[row, :end] = rollout.completion_mask
         logprobs[row, :end] = rollout.logprobs
-    padded = np.zeros(rows, np.float32)
-    padded[: len(rollouts)] = advantages
-    return GRPOBatch(tokens, mask, logprobs, np.zeros_like(logprobs), padded)
+    spread = np.zeros_like(logprobs)
+    if rollouts:
+        starts = np.diff(mask[: len(rollouts)], axis=1, prepend=0.0) > 0
+        turn = np.clip(np.cumsum(starts, axis=1) - 1, 0, advantages.shape[1] - 1)
+        of_turn = np.take_along_axis(advantages, turn, axis=1)
+        spread[: len(rollouts)] = of_turn * mask[: len(rollouts)]
+    return GRPOBatch(tokens, mask, logprobs, np.zeros_like(logprobs), spread)
