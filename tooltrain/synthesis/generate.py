@@ -17,7 +17,8 @@ import tqdm
 from tooltrain.env.environment import Environment
 from tooltrain.errors import UserError
 from tooltrain.synthesis.drafts import Draft, fill
-from tooltrain.synthesis.entities import homes, joined
+from tooltrain.synthesis.drawing import compiled_for, drawn, grown
+from tooltrain.synthesis.entities import Identifying, homes, joined
 from tooltrain.synthesis.provenance import mine
 from tooltrain.synthesis.sampler import Recorded
 from tooltrain.synthesis.stream import TraceStream, TraceWriter
@@ -41,7 +42,9 @@ class Settings:
     fillings get one each. train_traces: if above 0, so many traces of each training split
     instead, made by index (`stream.TraceStream`). variety: share of queries that the varied
     grammar writes; the rest are in the few plain frames, which a tiny policy can learn to
-    read.
+    read. Above 0, fillings are drawn from the compiled cache, with every selector that the
+    varied grammar can say. grown_workflows: how many to grow from the tool graph beside the
+    mined ones; takes a variety of 1, as plain frames know no others.
     distractors: tools offered beside those of the gold calls.
     """
 
@@ -52,6 +55,7 @@ class Settings:
     max_fillings_per_workflow: int = 400
     queries_per_filling: int = 4
     train_traces: int = 0
+    grown_workflows: int = 0
     variety: float = 1.0
     distractors: int = 3
     held_out_workflows: float = 0.15
@@ -80,6 +84,11 @@ class Settings:
             )
         if self.train_traces < 0:
             raise UserError(f"config.synthesis: train_traces is {self.train_traces}, below 0")
+        if self.grown_workflows < 0 or (self.grown_workflows and self.variety < 1):
+            raise UserError(
+                "config.synthesis: grown_workflows must be at least 0, and 0 unless variety is 1; "
+                f"got {self.grown_workflows} with variety {self.variety}"
+            )
         if not 0 <= self.variety <= 1:
             raise UserError(f"config.synthesis: variety must be in [0, 1], got {self.variety}")
         if not 0 <= self.held_out_workflows < 1:
@@ -108,31 +117,48 @@ class Generated:
 
 
 def plan(environment: Environment, settings: Settings, *, progress: bool = True) -> Planned:
-    """Fillings of the mined workflows, split. Raises UserError if the cache has no samples
-    to mine."""
+    """Fillings of the workflows, split. Raises UserError if there is no workflow: the cache
+    has no samples to mine and none is asked to be grown."""
     samples = list(environment.cache.samples())
-    if not samples:
+    if not samples and not settings.grown_workflows:
         raise UserError(
-            f"{environment.cache.path} holds no samples to mine workflows from; record a suite "
-            "that has them (--source=complexfuncbench)"
+            f"{environment.cache.path} holds no samples to mine workflows from; set "
+            "config.synthesis.grown_workflows (with a variety of 1), or record a suite that has "
+            "samples (--source=complexfuncbench)"
         )
     links, _ = mine(samples)
     counts = mined(samples, links, max_calls=settings.max_calls)
     workflows = _without_dominated([w for w, n in counts.items() if n >= settings.min_support])
-    recorded = Recorded(environment.cache)
     rejected: collections.Counter[str] = collections.Counter()
-    rng = random.Random(settings.seed)
-    drafts: list[Draft] = []
-    for workflow in tqdm.tqdm(workflows, "fill", unit="workflow", disable=not progress):
-        drafts += fill(
-            workflow,
-            recorded,
-            environment,
+    recorded: Identifying
+    if settings.variety > 0:
+        recorded = compiled = compiled_for(environment)
+        if settings.grown_workflows:
+            more = {"count": settings.grown_workflows, "max_calls": settings.max_calls}
+            new = grown(compiled, **more, seed=settings.seed, rejected=rejected)
+            workflows = sorted({*workflows, *new}, key=lambda w: w.id)
+        drafts = drawn(
+            workflows,
+            compiled,
             rejected,
-            max_fillings=settings.max_fillings,
             max_drafts=settings.max_fillings_per_workflow,
-            rng=rng,
+            seed=settings.seed,
+            progress=progress,
         )
+    else:
+        recorded = Recorded(environment.cache)
+        rng = random.Random(settings.seed)
+        drafts = []
+        for workflow in tqdm.tqdm(workflows, "fill", unit="workflow", disable=not progress):
+            drafts += fill(
+                workflow,
+                recorded,
+                environment,
+                rejected,
+                max_fillings=settings.max_fillings,
+                max_drafts=settings.max_fillings_per_workflow,
+                rng=rng,
+            )
     entities = joined(drafts, recorded)
     drafts = [
         dataclasses.replace(d, entities=frozenset(entities.find(e) for e in d.entities))
