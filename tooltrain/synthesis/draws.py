@@ -39,6 +39,7 @@ from tooltrain.synthesis.network import (
     row_sums,
     row_weights,
 )
+from tooltrain.synthesis.segments import Numbers, Segments
 from tooltrain.synthesis.workflow import Workflow
 
 _LISTED = 65_536  # fillings that are listed where tools repeat
@@ -48,32 +49,6 @@ _MAX_MERGES = 1_000  # that distinct_count goes through
 # Bell numbers: partitions of that many slots of one tool; 12 calls at most.
 _WAYS_TO_MERGE = (1, 1, 2, 5, 15, 52, 203, 877, 4140, 21147, 115975, 678570, 4213597)
 _CHOOSE = 0xFFFFFFFF  # the attempt under which a sampler chooses the workflow
-
-
-class Segments:
-    """Weighted members in rows; `pick` draws one of a row by its weight.
-
-    cumulative: base of the row (its place among the rows that have members) plus the share
-    of the row's weight up to each member, so one binary search serves all rows.
-    """
-
-    def __init__(self, rows: np.ndarray, members: np.ndarray, weights: np.ndarray, num_rows: int):
-        kept = np.flatnonzero(weights > 0)
-        kept = kept[np.argsort(rows[kept], kind="stable")]
-        rows, weights = rows[kept], weights[kept]
-        self.members = members[kept].astype(np.int32)
-        totals = np.bincount(rows, weights=weights, minlength=num_rows)
-        counts = np.bincount(rows, minlength=num_rows)
-        self.base = np.cumsum(counts > 0) - 1
-        self.last = np.cumsum(counts) - 1
-        shares = np.cumsum(weights / totals[rows])
-        before = np.where(self.base > 0, shares[self.last - counts], 0.0)
-        within = (shares - before[rows]) / (shares[self.last] - before)[rows]
-        self.cumulative = self.base[rows] + np.minimum(within, 1.0)
-
-    def pick(self, rows: np.ndarray, u: np.ndarray) -> np.ndarray:
-        at = np.searchsorted(self.cumulative, self.base[rows] + u, side="right")
-        return self.members[np.minimum(at, self.last[rows])]
 
 
 class TooHard(ValueError):
@@ -228,7 +203,7 @@ class Filler:
         self._steps = [_top_down_step(step, ways) for step in self.network.forest[1]]
 
     def _top_down(self, key: tuple[int, int], indices: np.ndarray, attempt: int) -> np.ndarray:
-        numbers = _Numbers(key, indices, attempt)
+        numbers = Numbers(key, indices, attempt)
         found = np.empty((len(self.workflow.slots), len(indices)), np.int32)
         for root, segments in self._roots:
             found[root] = segments.pick(np.zeros(len(indices), np.int64), numbers.next())
@@ -347,21 +322,6 @@ def _top_down_step(step: Step, ways: Sequence[np.ndarray]) -> _TopDown:
         return _TopDown(step, keys, targets)
     sources = Segments(r.sources.rows, r.sources.indices, child[r.sources.indices], len(r.sources))
     return _TopDown(step, sources, None)
-
-
-class _Numbers:
-    """Uniform numbers of the indices, one array after another."""
-
-    def __init__(self, key: tuple[int, int], indices: np.ndarray, attempt: int):
-        self._args, self._given = (key, indices, attempt), 0
-        self._pair = np.empty((len(indices), 2))
-
-    def next(self) -> np.ndarray:
-        block, half = divmod(self._given, 2)
-        if not half:
-            self._pair = philox.uniforms(*self._args, block)
-        self._given += 1
-        return self._pair[:, half]
 
 
 def _merges(groups: Iterable[Sequence[int]]) -> Iterator[tuple[dict[int, int], int]]:
