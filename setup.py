@@ -45,12 +45,15 @@ ATLAS = [
 HUB = ["gguf>=0.17", "huggingface_hub>=0.30", "safetensors>=0.6"]
 
 LLM = ["openai>=1.60"]
+SERVE = ["starlette>=0.45", "uvicorn>=0.34"]
 
 EXTRAS = {
     # What bfcl-eval's checkers import; itself it is installed with --no-deps (eval/bfcl.py).
     "bfcl": ["mpmath>=1.3"],
     # Evaluation of an OpenAI-compatible endpoint, and queries written by one.
     "llm": LLM,
+    # A trained policy as an OpenAI-compatible endpoint.
+    "serve": SERVE,
     # Datasets made by many machines (data/beam.py).
     "beam": ["apache-beam>=2.70"],
     "atlas": ATLAS,
@@ -65,6 +68,7 @@ EXTRAS = {
     "peers": [*HUB, "accelerate>=1.10", "torch>=2.9", "transformers>=5.0"],
     "dev": [
         *LLM,
+        *SERVE,
         *HUB,
         *ATLAS,
         "hypothesis>=6.130",

@@ -41,17 +41,17 @@ class TrainedPolicy:
         policy = PolicyConfig(
             vocab_size=self.template.tokenizer.vocab_size, **config.policy.to_dict()
         )
-        self._mesh = sharding.make_mesh(config.mesh)
+        self.mesh = sharding.make_mesh(config.mesh)
         shapes = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))
         abstract = jax.tree.map(
             lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where),
             shapes,
-            sharding.parameter_shardings(self._mesh, shapes),
+            sharding.parameter_shardings(self.mesh, shapes),
         )
-        self._params, step = load_params(directory, abstract)
+        self.params, step = load_params(directory, abstract)
         grpo = config.grpo
         self._limits = {"max_turns": grpo.max_turns, "max_turn_tokens": grpo.max_turn_tokens}
-        self._engine = Engine(
+        self.engine = Engine(
             policy,
             num_slots=config.eval.slots,
             max_len=grpo.max_len,
@@ -76,13 +76,13 @@ class TrainedPolicy:
         """A greedy rollout of each item: as many at a time as there are slots, and those are
         finished together."""
         limits = self._limits | ({} if max_turns is None else {"max_turns": max_turns})
-        for start in range(0, len(items), self._engine.num_slots):
-            batch = items[start : start + self._engine.num_slots]
-            with jax.set_mesh(self._mesh):
+        for start in range(0, len(items), self.engine.num_slots):
+            batch = items[start : start + self.engine.num_slots]
+            with jax.set_mesh(self.mesh):
                 played = rollouts(
-                    self._params,
+                    self.params,
                     [prompt(item) for item in batch],
-                    engine=self._engine,
+                    engine=self.engine,
                     environment=environment,
                     template=self.template,
                     sampling=GREEDY,

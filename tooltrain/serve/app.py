@@ -1,0 +1,385 @@
+"""The HTTP side: OpenAI's chat completions over a batcher, as an ASGI application.
+
+    POST /v1/chat/completions   tools, parallel tool calls, stream
+    GET  /v1/models  /health  /metrics (Prometheus text)
+
+Errors have OpenAI's shape, {"error": {"message", "type", "param", "code"}}: 400 what was
+sent, 401 the key, 404 the model, 413 the size, 429 too many waiting, 503 stopping, 504 the
+time limit. A client that goes away, streaming or not, frees its slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import hmac
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tooltrain.rollout.sampling import GREEDY, Sampling
+from tooltrain.serve.batcher import Batcher, Busy, Closed, Ticket
+from tooltrain.serve.conversation import BadRequest, Conversations, content_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """max_body_bytes: of a request; max_tokens: of one answer; timeout_s: of one request,
+    waiting for a slot included."""
+
+    max_body_bytes: int = 4 << 20
+    max_tokens: int = 256
+    timeout_s: float = 120.0
+
+
+class ApiError(Exception):
+    def __init__(self, status: int, message: str, kind: str, code: str, param: str | None = None):
+        super().__init__(message)
+        self.status = status
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """A request that was understood."""
+
+    ids: list[int]
+    budget: int
+    sampling: Sampling
+    seed: int
+    stream: bool
+    include_usage: bool
+
+
+class Server:
+    """Answers with what `batcher` samples. api_key: "" asks for none."""
+
+    def __init__(
+        self,
+        batcher: Batcher,
+        conversations: Conversations,
+        *,
+        model: str,
+        limits: Limits,
+        api_key: str = "",
+    ):
+        self.batcher = batcher
+        self._conversations = conversations
+        self._model = model
+        self._limits = limits
+        self._api_key = api_key
+        self._statuses: collections.Counter[int] = collections.Counter()
+        self._created = int(time.time())
+        self.app = Starlette(
+            routes=[
+                Route("/v1/chat/completions", self._completions, methods=["POST"]),
+                Route("/v1/models", self._models),
+                Route("/health", self._health),
+                Route("/metrics", self._metrics),
+            ]
+        )
+
+    # --- endpoints ------------------------------------------------------------------
+
+    async def _completions(self, request: Request) -> Response:
+        try:
+            self._authorize(request)
+            asked = self._read(await self._body(request))
+            stream = self._sampled(asked)
+            if asked.stream:
+                # The first piece is awaited here, so that what fails at once has a status.
+                pieces = self._events(asked, stream)
+                first = await self._within(anext(pieces), request)
+                self._statuses[200] += 1
+                return StreamingResponse(_chain(first, pieces), media_type="text/event-stream")
+            body = await self._within(self._whole(asked, stream), request)
+        except ApiError as error:
+            self._statuses[error.status] += 1
+            headers = {"Retry-After": "1"} if error.status in (429, 503) else None
+            return JSONResponse(error.body, error.status, headers)
+        except ClientDisconnect:
+            self._statuses[499] += 1
+            return Response(status_code=499)
+        self._statuses[200] += 1
+        return JSONResponse(body)
+
+    async def _models(self, request: Request) -> Response:
+        try:
+            self._authorize(request)
+        except ApiError as error:
+            return JSONResponse(error.body, error.status)
+        card = {
+            "id": self._model,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "tooltrain",
+        }
+        return JSONResponse({"object": "list", "data": [card]})
+
+    async def _health(self, request: Request) -> Response:
+        del request
+        alive = self.batcher.alive
+        return JSONResponse({"status": "ok" if alive else "stopping"}, 200 if alive else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        del request
+        lines = [
+            f'tooltrain_requests_total{{status="{status}"}} {count}'
+            for status, count in sorted(self._statuses.items())
+        ]
+        lines += [
+            f"tooltrain_requests_live {self.batcher.live}",
+            f"tooltrain_requests_waiting {self.batcher.waiting}",
+            f"tooltrain_sampled_tokens_total {self.batcher.sampled_tokens}",
+            f"tooltrain_decode_segments_total {self.batcher.segments}",
+        ]
+        return PlainTextResponse("\n".join(lines) + "\n")
+
+    # --- reading a request ----------------------------------------------------------
+
+    def _authorize(self, request: Request) -> None:
+        if not self._api_key:
+            return
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self._api_key.encode()):
+            raise ApiError(401, "wrong API key", "authentication_error", "invalid_api_key")
+
+    async def _body(self, request: Request) -> dict[str, Any]:
+        data = bytearray()
+        async for piece in request.stream():
+            data += piece
+            if len(data) > self._limits.max_body_bytes:
+                raise ApiError(
+                    413,
+                    f"the request exceeds {self._limits.max_body_bytes} bytes",
+                    "invalid_request_error",
+                    "request_too_large",
+                )
+        try:
+            body = orjson.loads(bytes(data))
+        except orjson.JSONDecodeError as error:
+            raise _bad(f"the body is not JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise _bad("the body must be a JSON object")
+        return body
+
+    def _read(self, body: dict[str, Any]) -> _Asked:
+        if body.get("model") != self._model:
+            raise ApiError(
+                404,
+                f"no model {str(body.get('model'))[:200]!r}; served: {self._model}",
+                "invalid_request_error",
+                "model_not_found",
+                "model",
+            )
+        if body.get("n") not in (None, 1):
+            raise _bad("n must be 1", "n")
+        tools = None if body.get("tool_choice") == "none" else body.get("tools")
+        if body.get("tool_choice") not in (None, "auto", "none"):
+            raise _bad("tool_choice must be auto or none", "tool_choice")
+        try:
+            ids = self._conversations.ids(body.get("messages"), tools)
+        except BadRequest as error:
+            raise _bad(str(error), error.param) from None
+        room = self.batcher.max_len - len(ids)
+        if room < 1:
+            raise _bad(
+                f"this model's maximum context length is {self.batcher.max_len} tokens, the "
+                f"messages have {len(ids)}",
+                "messages",
+                "context_length_exceeded",
+            )
+        name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
+        wanted = _number(body, name, self._limits.max_tokens, 1, 2**31, whole=True)
+        # Rounded, so that clients cannot make the server compile without end.
+        temperature = round(_number(body, "temperature", 0, 0, 2), 1)
+        if _number(body, "top_p", 1, 0, 1) not in (1, 1.0) and temperature:
+            raise _bad("top_p other than 1 is not served", "top_p")
+        options = body.get("stream_options") or {}
+        return _Asked(
+            ids=ids,
+            budget=min(int(wanted), self._limits.max_tokens, room),
+            sampling=Sampling(temperature=temperature) if temperature else GREEDY,
+            seed=int(_number(body, "seed", uuid.uuid4().int % 2**31, -(2**63), 2**63, whole=True))
+            % 2**31,
+            stream=body.get("stream") is True,
+            include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        )
+
+    # --- sampling and writing ---------------------------------------------------------
+
+    async def _sampled(self, asked: _Asked) -> AsyncIterator[Sequence[int]]:
+        """Pieces of sampled ids. The slot is freed however this ends."""
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue = asyncio.Queue()
+
+        def deliver(piece) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(queue.put_nowait, piece)
+
+        ticket = Ticket(asked.ids, asked.budget, asked.sampling, asked.seed, deliver)
+        try:
+            self.batcher.submit(ticket)
+        except Busy:
+            raise ApiError(429, "too many requests wait", "rate_limit_error", "busy") from None
+        except Closed:
+            raise _stopping() from None
+        # Not asyncio.timeout: the first piece and the others are awaited in different tasks.
+        deadline = loop.time() + self._limits.timeout_s
+        try:
+            while True:
+                piece = await asyncio.wait_for(queue.get(), deadline - loop.time())
+                if piece is None:
+                    return
+                if isinstance(piece, Closed):
+                    raise _stopping()
+                if isinstance(piece, Exception):
+                    raise ApiError(500, "sampling failed", "server_error", "internal_error")
+                yield piece
+        except TimeoutError:
+            message = f"not finished within {self._limits.timeout_s} seconds"
+            raise ApiError(504, message, "server_error", "timeout") from None
+        finally:
+            ticket.cancel()
+
+    async def _whole(self, asked: _Asked, stream: AsyncIterator[Sequence[int]]) -> dict[str, Any]:
+        ids: list[int] = []
+        async with contextlib.aclosing(stream):
+            async for piece in stream:
+                ids += piece
+        message, reason = self._finished(ids)
+        choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
+        return self._envelope("chat.completion", [choice], _usage(asked, ids))
+
+    async def _events(
+        self, asked: _Asked, stream: AsyncIterator[Sequence[int]]
+    ) -> AsyncIterator[bytes]:
+        """Server-sent events: text before the first call as it is written, then the calls."""
+        ids: list[int] = []
+        sent = ""
+        id_ = f"chatcmpl-{uuid.uuid4().hex}"
+
+        def event(delta: dict[str, Any], reason: str | None = None) -> bytes:
+            choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
+            return _event(self._envelope("chat.completion.chunk", [choice], None, id_))
+
+        async with contextlib.aclosing(stream):
+            try:
+                async for piece in stream:
+                    if not ids:
+                        yield event({"role": "assistant", "content": ""})
+                    ids += piece
+                    text = self._shown(ids)
+                    if text.startswith(sent) and len(text) > len(sent):
+                        yield event({"content": text[len(sent) :]})
+                        sent = text
+            except ApiError as error:
+                if not ids:
+                    raise  # nothing was sent: it can still be an answer with a status
+                yield _event(error.body)
+                return
+        message, reason = self._finished(ids)
+        content = message["content"] or ""
+        if content.startswith(sent) and len(content) > len(sent):
+            yield event({"content": content[len(sent) :]})
+        for index, call in enumerate(message.get("tool_calls", ())):
+            yield event({"tool_calls": [{"index": index, **call}]})
+        yield event({}, reason)
+        if asked.include_usage:
+            yield _event(self._envelope("chat.completion.chunk", [], _usage(asked, ids), id_))
+        yield b"data: [DONE]\n\n"
+
+    def _shown(self, ids: Sequence[int]) -> str:
+        """Text that no later token can take back: before a call, no half character or tag."""
+        eos = self._conversations.template.eos_id
+        text = self._conversations.template.text([i for i in ids if i != eos])
+        text = content_of(text.rstrip("\ufffd"))
+        for length in range(min(len("<tool_call>"), len(text)), 0, -1):
+            if "<tool_call>".startswith(text[-length:]):
+                return text[:-length].rstrip("\n")
+        return text
+
+    def _finished(self, ids: Sequence[int]) -> tuple[dict[str, Any], str]:
+        message, reason = self._conversations.answer(ids)
+        stopped = bool(ids) and ids[-1] == self._conversations.template.eos_id
+        return message, reason if stopped else "length"
+
+    def _envelope(
+        self, kind: str, choices: list, usage: dict | None, id_: str = ""
+    ) -> dict[str, Any]:
+        body = {
+            "id": id_ or f"chatcmpl-{uuid.uuid4().hex}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": self._model,
+            "choices": choices,
+        }
+        return {**body, "usage": usage} if usage else body
+
+    async def _within(self, work, request: Request):
+        """`work`, given up if the client goes away before it is done."""
+        task = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise ClientDisconnect
+        finally:
+            for pending in (task, gone):
+                pending.cancel()
+                with contextlib.suppress(BaseException):
+                    await pending
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async with contextlib.aclosing(rest):
+        yield first
+        async for event in rest:
+            yield event
+
+
+def _event(body: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
+
+
+def _usage(asked: _Asked, ids: Sequence[int]) -> dict[str, int]:
+    return {
+        "prompt_tokens": len(asked.ids),
+        "completion_tokens": len(ids),
+        "total_tokens": len(asked.ids) + len(ids),
+    }
+
+
+def _bad(message: str, param: str | None = None, code: str = "invalid_request") -> ApiError:
+    return ApiError(400, message, "invalid_request_error", code, param)
+
+
+def _stopping() -> ApiError:
+    return ApiError(503, "the server is stopping", "server_error", "stopping")
+
+
+def _number(
+    body: dict[str, Any], name: str, default: float, low: float, high: float, whole: bool = False
+) -> float:
+    value = body.get(name)
+    if value is None:
+        return default
+    if type(value) not in ((int,) if whole else (int, float)) or not low <= value <= high:
+        raise _bad(f"{name} must be a number from {low} to {high}, got {str(value)[:80]}", name)
+    return value
