@@ -7,6 +7,7 @@ import pathlib
 # Tests are about numbers on CPU; a GPU box runs its own with JAX_PLATFORMS=cuda,cpu.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import hypothesis
 import jax
 import pytest
 from absl import flags
@@ -23,6 +24,9 @@ from tooltrain.synthesis.generate import Generated, Settings, generate
 jax.config.update("jax_num_cpu_devices", 8)
 # A missing axis must fail, not broadcast.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A deadline is a timing assert: it fails on a busy machine.
+hypothesis.settings.register_profile("tooltrain", deadline=None)
+hypothesis.settings.load_profile("tooltrain")
 # Grain workers read absl flags, which only absl.app.run parses.
 flags.FLAGS.mark_as_parsed()
 

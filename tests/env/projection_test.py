@@ -70,6 +70,11 @@ def test_a_view_is_valid_json_within_the_budget(response, budget, items, keep):
     assert text == projection("find", json.loads(json.dumps(response)))
 
 
+def test_half_of_a_surrogate_pair_in_a_response_is_shown_as_a_question_mark():
+    view = Projection(60, 2, 64)("find", {"text": "a\ud800b", "\udc00": 1})
+    assert view == '{"text": "a?b", "?": 1}'
+
+
 @given(_json, st.frozensets(_paths, max_size=3))
 def test_with_budget_enough_only_lists_are_cut(response, keep):
     assert json.loads(Projection(10**6, 100, 100, {"t": keep})("t", response)) == response

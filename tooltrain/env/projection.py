@@ -74,7 +74,7 @@ class Projection:
                 chosen.pop()
             if keep & costs.keys() <= set(chosen):
                 break
-        return text
+        return text.encode("utf-8", "replace").decode()  # no lone surrogate for a tokenizer
 
     def _costs(self, response: Json, items: int) -> dict[Path, int]:
         """Tokens that showing each leaf path takes, in order of appearance; a path that
