@@ -93,7 +93,7 @@ def get_config() -> ConfigDict:
     config.grpo = ConfigDict()
     config.grpo.optimizer = "adamw"
     config.grpo.split = "train_rl"  # whose prompts are rolled out
-    config.grpo.steps = 44
+    config.grpo.steps = 34
     config.grpo.prompts_per_step = 8
     config.grpo.generations = 16  # rollouts of one prompt, compared with each other
     config.grpo.learning_rate = 1.5e-4
@@ -126,8 +126,8 @@ def get_config() -> ConfigDict:
     config.grpo.max_len = 640  # tokens of an episode, prompt and responses included
     config.grpo.slots = 64  # episodes decoded together
     config.grpo.log_every_steps = 1
-    config.grpo.checkpoint_every_steps = 11
-    config.grpo.eval_every_steps = 22
+    config.grpo.checkpoint_every_steps = 17
+    config.grpo.eval_every_steps = 17
     config.grpo.eval_episodes = 128  # of the validation split, greedily
     config.grpo.sample_episodes = 2  # written to episodes.jsonl at each logged step
 
