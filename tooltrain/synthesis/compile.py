@@ -172,7 +172,7 @@ class Compiled:
 
     def relation(self, group: Group) -> Relation:
         if group not in self._relations:
-            self._compile([group])
+            self.prepare_groups([group])
         return self._relations[group]
 
     def prepare(self, workflows: Iterable[Workflow]) -> None:
@@ -184,11 +184,14 @@ class Compiled:
         for workflow in workflows:
             check(workflow, self.tools)
             groups.update(dict.fromkeys(group for _, _, group in groups_of(workflow)))
-        self._compile([group for group in groups if group not in self._relations])
+        self.prepare_groups(list(groups))
 
-    def _compile(self, groups: Sequence[Group]) -> None:
+    def prepare_groups(self, groups: Sequence[Group]) -> None:
+        """Makes the relations that are not there yet, reading each tool's responses once."""
         by_source: dict[str, list[Group]] = collections.defaultdict(list)
-        for group in groups:
+        for group in dict.fromkeys(groups):
+            if group in self._relations:
+                continue
             plain = _without_selectors(group)
             if plain == group:
                 by_source[group.source].append(group)
