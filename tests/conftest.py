@@ -60,7 +60,7 @@ def booking_config() -> ConfigDict:
 def booking_wheel() -> pathlib.Path:
     """The pinned wheel; downloaded once a checkout."""
     try:
-        return complexfuncbench.fetch_wheel(REPO_ROOT / ".cache" / "wheels")
+        return complexfuncbench.WHEEL.fetch(REPO_ROOT / ".cache" / "wheels")
     except UserError as error:
         pytest.skip(str(error))
 

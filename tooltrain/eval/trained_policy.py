@@ -1,4 +1,4 @@
-"""A trained policy of a workdir, ready to be rolled out greedily on any prompts."""
+"""A trained policy of a workdir, ready to be rolled out on any prompts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import init_params
 from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.episode import Prompt, rollouts
-from tooltrain.rollout.sampling import GREEDY
+from tooltrain.rollout.sampling import GREEDY, Sampling
 from tooltrain.train.checkpoint import latest_step, load_params
 from tooltrain.types import Json, Rollout
 
@@ -75,17 +75,31 @@ class TrainedPolicy:
     ) -> Iterator[tuple[Item, Rollout]]:
         """A greedy rollout of each item: as many at a time as there are slots, and those are
         finished together."""
-        limits = self._limits | ({} if max_turns is None else {"max_turns": max_turns})
         for start in range(0, len(items), self.engine.num_slots):
             batch = items[start : start + self.engine.num_slots]
-            with jax.set_mesh(self.mesh):
-                played = rollouts(
-                    self.params,
-                    [prompt(item) for item in batch],
-                    engine=self.engine,
-                    environment=environment,
-                    template=self.template,
-                    sampling=GREEDY,
-                    **limits,
-                )
+            prompts = [prompt(item) for item in batch]
+            played = self.rollouts(prompts, environment, max_turns=max_turns)
             yield from zip(batch, played, strict=True)
+
+    def rollouts(
+        self,
+        prompts: Sequence[Prompt],
+        environment: Environment,
+        *,
+        sampling: Sampling = GREEDY,
+        seed: int = 0,
+        max_turns: int | None = None,
+    ) -> list[Rollout]:
+        """One rollout of each prompt, in their order."""
+        limits = self._limits | ({} if max_turns is None else {"max_turns": max_turns})
+        with jax.set_mesh(self.mesh):
+            return rollouts(
+                self.params,
+                prompts,
+                engine=self.engine,
+                environment=environment,
+                template=self.template,
+                sampling=sampling,
+                seed=seed,
+                **limits,
+            )

@@ -107,7 +107,7 @@ def test_a_line_that_is_no_trace_is_named(tmp_path):
 
 def test_the_released_traces_are_imported(tmp_path, reference_dir, booking_wheel):
     with (
-        complexfuncbench.open_wheel(booking_wheel) as archive,
+        complexfuncbench.WHEEL.open(booking_wheel) as archive,
         archive.open(complexfuncbench.TOOLS_MEMBER) as file,
     ):
         tools = {tool.name: tool for tool in complexfuncbench.read_tools(file)}

@@ -17,13 +17,12 @@ from hypothesis import strategies as st
 
 from tooltrain.env.cache import Cache, Sample
 from tooltrain.env.projection import generic
-from tooltrain.env.suites import complexfuncbench
 from tooltrain.env.suites.complexfuncbench import (
     DOMAINS,
     SAMPLES_MEMBER,
+    WHEEL,
     ImportCounts,
     merge,
-    open_wheel,
     read_samples,
     read_tools,
     resolve,
@@ -122,24 +121,24 @@ def test_the_wheel_that_differs_is_refused(tmp_path):
     wheel = tmp_path / "nestful_wrapper-0.1.7-py3-none-any.whl"
     wheel.write_bytes(b"not the one")
     with pytest.raises(UserError, match=r"has sha256 .*, expected 7e7b34b0"):
-        open_wheel(wheel)
+        WHEEL.open(wheel)
     assert wheel.read_bytes() == b"not the one"
-    with pytest.raises(UserError, match=r"no wheel at .*leave --wheel out"):
-        open_wheel(tmp_path / "none.whl")
+    with pytest.raises(UserError, match=r"no wheel at .*it is nestful-wrapper==0.1.7"):
+        WHEEL.open(tmp_path / "none.whl")
 
 
 def test_a_wheel_that_is_there_is_not_downloaded(tmp_path):
     wheel = tmp_path / "nestful_wrapper-0.1.7-py3-none-any.whl"
     wheel.touch()
-    assert complexfuncbench.fetch_wheel(tmp_path) == wheel
+    assert WHEEL.fetch(tmp_path) == wheel
 
 
 def test_no_route_to_the_registry_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
-    with pytest.raises(UserError, match=r"could not download nestful-wrapper==0.1.7.*--wheel=PATH"):
-        complexfuncbench.fetch_wheel(tmp_path)
+    with pytest.raises(UserError, match=r"could not download nestful-wrapper==0.1.7.*registry"):
+        WHEEL.fetch(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,7 +162,7 @@ def test_the_cache_holds_what_the_wheel_holds(booking_cache, samples):
 
 def test_references_are_counted(booking_wheel):
     counts = ImportCounts()
-    with open_wheel(booking_wheel) as archive, archive.open(SAMPLES_MEMBER) as file:
+    with WHEEL.open(booking_wheel) as archive, archive.open(SAMPLES_MEMBER) as file:
         for _ in read_samples(file, counts):
             pass
     assert (counts.samples, counts.calls) == (1000, 5070)
@@ -311,8 +310,8 @@ def test_tools_keep_their_defaults_enums_and_required_arguments():
 _PEAK = """
 import resource, sys
 from tooltrain.env.cache import CacheWriter
-from tooltrain.env.suites.complexfuncbench import import_samples, open_wheel
-with open_wheel(sys.argv[1]) as archive, CacheWriter.create(sys.argv[2]) as writer:
+from tooltrain.env.suites.complexfuncbench import WHEEL, import_samples
+with WHEEL.open(sys.argv[1]) as archive, CacheWriter.create(sys.argv[2]) as writer:
     counts = import_samples(writer, archive, progress=False)
 print("\\n".join(counts.lines()))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

