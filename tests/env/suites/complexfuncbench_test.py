@@ -127,21 +127,6 @@ def test_the_wheel_that_differs_is_refused(tmp_path):
         WHEEL.open(tmp_path / "none.whl")
 
 
-def test_a_wheel_that_is_there_is_not_downloaded(tmp_path):
-    wheel = tmp_path / "nestful_wrapper-0.1.7-py3-none-any.whl"
-    wheel.touch()
-    assert WHEEL.fetch(tmp_path) == wheel
-
-
-def test_no_route_to_the_registry_is_one_clear_error(tmp_path, monkeypatch):
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    monkeypatch.setenv("PIP_RETRIES", "0")
-    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
-    with pytest.raises(UserError, match=r"could not download nestful-wrapper==0.1.7.*registry"):
-        WHEEL.fetch(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
 # --- the real file ------------------------------------------------------------------
 
 
