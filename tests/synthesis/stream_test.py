@@ -84,3 +84,16 @@ def test_what_cannot_be_said_is_counted_and_then_an_error(planned, booking_envir
     with pytest.raises(UserError, match="has no filling"):
         TraceStream(TRAIN, [], SETTINGS, write, 5)
     assert list(TraceStream(TEST, [], SETTINGS, write, 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"variety": 1.5}, r"variety must be in \[0, 1\], got 1.5"),
+        ({"train_traces": -1}, "train_traces is -1, below 0"),
+        ({"grown_workflows": 5, "variety": 0.5}, "0 unless variety is 1; got 5 with variety 0.5"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_clear_error(changed, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(SETTINGS, **changed)

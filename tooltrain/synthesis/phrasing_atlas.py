@@ -340,7 +340,7 @@ TOOLS: Mapping[str, Phrasing] = {
     "get_currency": Phrasing(
         ("currency facts", "names and symbols", "particulars"),
         _CURRENCY,
-        ("{@currency_code}",),
+        ("country of the users",),
         countable=False,
     ),
     "list_currencies": _of_country(
@@ -363,7 +363,10 @@ TOOLS: Mapping[str, Phrasing] = {
         more=(_LIMIT,),
     ),
     "get_language": Phrasing(
-        ("language facts", "names of the language", "particulars"), _LANGUAGE, countable=False
+        ("language facts", "names of the language", "particulars"),
+        _LANGUAGE,
+        ("country of the speakers",),
+        countable=False,
     ),
     "translate_country": Phrasing(
         ("translated names", "names in translation", "local names"),

@@ -14,7 +14,7 @@ import collections
 import functools
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from tooltrain.env.cache import Edge
 from tooltrain.env.environment import Environment
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 _WORDINGS_TRIED = 3  # of one draft, before the next one is taken
 _DRAFTS_TRIED = 64
-_WORKFLOWS_KEPT = 4_096
 _VIEWS_KEPT = 16_384
 
 
@@ -44,7 +43,8 @@ class TraceWriter:
         self._settings = settings
         self._tools = environment.tools
         self._edges = tuple(environment.cache.edges())
-        self._names = functools.lru_cache(_WORKFLOWS_KEPT)(self._names_of)
+        # By identity: to hash a workflow, or to name it, takes longer than to check a trace.
+        self._known: dict[int, _Known] = {}
 
     def __call__(self, id_: str, draft: Draft, rng: random.Random) -> Trace | str:
         """The draft with a query and the tools offered, or the reason why it is rejected."""
@@ -62,15 +62,16 @@ class TraceWriter:
         self, id_: str, draft: Draft, query: str, rng: random.Random, *, check_leaks: bool = True
     ) -> Trace | str:
         """The draft with this query, checked, and tools drawn to be offered beside its own."""
-        needed, others, edges = self._names(draft.workflow)
-        names = [*needed, *rng.sample(others, min(self._settings.distractors, len(others)))]
+        known = self._known.get(id(draft.workflow)) or self._know(draft.workflow)
+        distractors = min(self._settings.distractors, len(known.others))
+        names = [*known.needed, *rng.sample(known.others, distractors)]
         rng.shuffle(names)
-        measured = difficulty(draft.calls, (), names, edges)
+        measured = difficulty(draft.calls, (), names, known.edges)
         measured["response_tokens"] = sum(map(_tokens, draft.views))
         trace = Trace(
             id_,
             self._settings.suite,
-            draft.workflow.id,
+            known.id,
             query,
             tuple(names),
             draft.calls,
@@ -82,11 +83,24 @@ class TraceWriter:
             reasons = leaks(trace)
         return reasons[0] if reasons else trace
 
-    def _names_of(self, workflow: Workflow) -> tuple[list[str], list[str], list[Edge]]:
-        """Tools that its calls use, the others, and the edges of the graph at its tools."""
+    def _know(self, workflow: Workflow) -> _Known:
         needed = set(workflow.slots)
         edges = [e for e in self._edges if e.source in needed or e.target in needed]
-        return sorted(needed), sorted(self._tools.keys() - needed), edges
+        others = sorted(self._tools.keys() - needed)
+        known = _Known(workflow, workflow.id, sorted(needed), others, edges)
+        self._known[id(workflow)] = known
+        return known
+
+
+class _Known(NamedTuple):
+    """Of a workflow (kept, so that its identity stays its own): its name, the tools that its
+    calls use, the others, and the edges of the graph at its tools."""
+
+    workflow: Workflow
+    id: str
+    needed: list[str]
+    others: list[str]
+    edges: list[Edge]
 
 
 _tokens = functools.lru_cache(_VIEWS_KEPT)(estimate_tokens)
