@@ -59,6 +59,7 @@ class ObservationKind(enum.StrEnum):
     INVALID_ARGUMENTS = "invalid_arguments"
     NOT_RECORDED = "not_recorded"
     OVER_BUDGET = "over_budget"  # not executed: see env.budget
+    TIMED_OUT = "timed_out"  # no answer when its time, or the episode's, was up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +153,11 @@ class EndReason(enum.StrEnum):
     MAX_TURNS = "max_turns"
     MAX_FAILED_TURNS = "max_failed_turns"  # turns in which a call failed
     MAX_TURN_TOKENS = "max_turn_tokens"  # a turn ran into its token limit
+    MAX_EPISODE_TOKENS = "max_episode_tokens"  # all its turns together ran into theirs
+    MAX_RESPONSE_TOKENS = "max_response_tokens"  # a tool's response was longer than allowed
     CONTEXT_FULL = "context_full"  # no room for the next turn in the cache
+    CALL_TIMEOUT = "call_timeout"  # a call was not answered in time
+    EPISODE_TIMEOUT = "episode_timeout"  # the whole episode took too long
 
 
 @dataclasses.dataclass(frozen=True)

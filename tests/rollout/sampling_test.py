@@ -1,11 +1,20 @@
 import functools
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tooltrain.rollout.sampling import GREEDY, Sampling, draw, episode_keys, sample, truncate
+from tooltrain.rollout.sampling import (
+    GREEDY,
+    Sampling,
+    draw,
+    episode_keys,
+    sample,
+    truncate,
+    warn_if_truncated,
+)
 
 PROBS = np.array([0.05, 0.4, 0.0, 0.15, 0.3, 0.1], np.float32)
 _sample = functools.partial(jax.jit, static_argnames="sampling")(sample)
@@ -96,3 +105,16 @@ def test_a_draw_depends_on_its_key_and_position_but_not_on_its_row():
 def test_a_distribution_that_does_not_exist_is_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Sampling(**wrong)
+
+
+@pytest.mark.parametrize("truncated", [{"top_k": 5}, {"top_p": 0.9}])
+def test_truncated_sampling_warns_that_it_biases_grpo(truncated):
+    with pytest.warns(UserWarning, match="truncated sampling biases GRPO"):
+        warn_if_truncated(Sampling(**truncated))
+
+
+def test_sampling_from_everything_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_truncated(Sampling())
+        warn_if_truncated(GREEDY)

@@ -3,6 +3,7 @@ import json
 import numpy as np
 
 from tooltrain.rollout import transcript
+from tooltrain.rollout.terminal import episode_lines
 from tooltrain.types import Call, CallRecord, EndReason, MalformedCall, ObservationKind, Rollout
 
 
@@ -43,9 +44,22 @@ def test_lines_are_appended_with_calls_kinds_and_terms(world, tmp_path):
     transcript.append(path, [_rollout(world)], world.template)
     transcript.append(path, [_rollout(world)], world.template, [{"reward": np.float32(0.5)}])
     first, second = map(json.loads, path.read_text().splitlines())
-    assert (first["terms"], second["terms"]) == (None, {"reward": 0.5})
+    assert (first["reward_terms"], second["reward_terms"]) == (None, {"reward": 0.5})
     assert first["end"] == "finished"
-    assert [record["observation"] for record in first["calls"]] == ["ok", "malformed"]
-    assert first["calls"][0]["call"] == {"name": "find_place", "arguments": {"name": "Rome"}}
-    assert first["calls"][1]["malformed"]["kind"] == "bad_json"
-    assert first["logprob_sum"] == -0.5 * first["num_sampled"]
+    assert first["turns"] == [
+        [{"name": "find_place", "arguments": {"name": "Rome"}, "kind": "ok"}],
+        [{"malformed": "bad_json: no", "kind": "malformed"}],
+    ]
+    assert first["ids"] == _rollout(world).tokens.tolist()
+    assert first["mask"] == _rollout(world).completion_mask.tolist()
+    assert first["logprob_sum"] == -0.5 * sum(first["mask"])
+
+
+def test_a_written_episode_is_one_that_can_be_shown(world, tmp_path):
+    path = tmp_path / "episodes.jsonl"
+    transcript.append(path, [_rollout(world)], world.template)
+    lines = list(episode_lines(json.loads(path.read_text()), color=False))
+    sampled = [line for line in lines if line.startswith("+ ")]
+    assert '+ {"name": "find_place", "arguments": {"name": "Rome"}}' in sampled
+    assert sampled[-1] == "+ Done.<|im_end|>"
+    assert "  -> find_place: ok" in lines

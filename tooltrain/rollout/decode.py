@@ -40,6 +40,13 @@ class Sampled(NamedTuple):
     counts: Int[Array, " B"]
 
 
+@functools.partial(jax.jit, static_argnames=("config",))
+def unstack(params: Params, *, config: PolicyConfig) -> Params:
+    """`kv_cache.unstack`: what `prefill` and `decode` are given as params."""
+    TRACES["unstack"] += 1
+    return kv_cache.unstack(config, params)
+
+
 @functools.partial(jax.jit, static_argnames=("config", "prefix"), donate_argnames=("cache",))
 def prefill(
     params: Params,

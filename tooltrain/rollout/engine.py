@@ -71,9 +71,15 @@ class Engine:
         # handed to the device with every call, so forgetting a slot costs nothing.
         self.lengths = np.zeros(num_slots, np.int32)
 
+        # The last parameters that were given, and their layers one by one (`_unstacked`).
+        self._given: Params | None = None
+        self._layers: Params | None = None
+
     def reset(self) -> None:
-        """Forgets every slot (after an update the cached keys are another policy's)."""
+        """Forgets every slot (after an update the cached keys are another policy's) and its
+        copy of the parameters, which an update may need the memory of."""
         self.lengths[:] = 0
+        self._given = self._layers = None
 
     def warm_up(self, params: Params, sampling: Sampling) -> None:
         """Compiles every shape there is; after it no request compiles anything.
@@ -155,7 +161,13 @@ class Engine:
         self, params: Params, slots: np.ndarray, block: np.ndarray, counts: np.ndarray, prefix: int
     ) -> KVCache:
         return decode.prefill(
-            params, self._current(), slots, block, counts, config=self.config, prefix=prefix
+            self._unstacked(params),
+            self._current(),
+            slots,
+            block,
+            counts,
+            config=self.config,
+            prefix=prefix,
         )
 
     def _decode(
@@ -169,7 +181,7 @@ class Engine:
     ) -> tuple[KVCache, decode.Sampled]:
         """columns: of `Request`, in its order."""
         return decode.decode(
-            params,
+            self._unstacked(params),
             self._current(),
             slots,
             *columns,
@@ -180,6 +192,14 @@ class Engine:
             prefix=prefix,
             steps=self.steps,
         )
+
+    def _unstacked(self, params: Params) -> Params:
+        """Made once for each version of the parameters: see `kv_cache.unstack`."""
+        if params is not self._given:
+            self._given = self._layers = None  # or two copies would be alive
+            self._layers = decode.unstack(params, config=self.config)
+            self._given = params
+        return self._layers
 
     def _current(self) -> KVCache:
         return self._cache._replace(lengths=self.lengths.copy())

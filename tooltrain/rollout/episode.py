@@ -2,76 +2,31 @@
 
 Token in, token out: the ids that were sampled are the ids that are kept, and what the
 environment says is appended as ids by the chat template. Nothing is tokenized twice.
+
+    turns.py        what a turn's calls make of an episode: go on, or end and why
+    this file       which episodes are in which slots, and what the device does next
 """
 
 from __future__ import annotations
 
 import collections
-import dataclasses
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-
-from tooltrain.calls.parser import parse_calls
 from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.env.environment import Environment
 from tooltrain.policy.transformer import Params
 from tooltrain.rollout.engine import Engine, Request
 from tooltrain.rollout.sampling import Sampling
-from tooltrain.types import CallRecord, EndReason, Rollout, Trace
-
-
-@dataclasses.dataclass(frozen=True)
-class Prompt:
-    """What an episode starts from.
-
-    id: names the prompt in `Rollout.prompt` and in every random draw, so give a trace the
-    same id wherever it is rolled out. tokens: through the generation prompt. tools: names
-    offered; a call of any other is answered as unknown. None offers the whole suite.
-    """
-
-    id: int
-    tokens: tuple[int, ...]
-    tools: tuple[str, ...] | None = None
+from tooltrain.rollout.tools import ToolThreads
+from tooltrain.rollout.turns import Episode, Limits, Prompt, Turns, start
+from tooltrain.types import EndReason, Rollout, Trace
 
 
 def prompt_of(index: int, trace: Trace, template: ChatTemplate, environment: Environment) -> Prompt:
     """The prompt that a trace is played from: its query, under the tools that it offers."""
     tools = [environment.tools[name] for name in trace.tools]
     return Prompt(index, tuple(template.prompt(trace.query, tools)), trace.tools)
-
-
-@dataclasses.dataclass
-class _Episode:
-    """An episode under way. tokens[-1] is pending: the cache holds those before it."""
-
-    prompt: Prompt
-    generation: int
-    tokens: list[int]
-    mask: list[bool]
-    logprobs: list[float]
-    records: list[CallRecord] = dataclasses.field(default_factory=list)
-    num_turns: int = 0
-    num_failed_turns: int = 0
-    turn_start: int = 0
-    end: EndReason | None = None
-
-    def extend(self, ids: Sequence[int], logprobs: Sequence[float] | None = None) -> None:
-        self.tokens.extend(ids)
-        self.mask.extend([logprobs is not None] * len(ids))
-        self.logprobs.extend([0.0] * len(ids) if logprobs is None else logprobs)
-
-    def finished(self) -> Rollout:
-        return Rollout(
-            prompt=self.prompt.id,
-            generation=self.generation,
-            tokens=np.array(self.tokens, np.int32),
-            completion_mask=np.array(self.mask, bool),
-            logprobs=np.array(self.logprobs, np.float32),
-            records=tuple(self.records),
-            num_turns=self.num_turns,
-            end=self.end,
-        )
 
 
 def rollouts(
@@ -87,84 +42,109 @@ def rollouts(
     max_turns: int = 20,
     max_turn_tokens: int = 256,
     max_failed_turns: int | None = None,
+    max_episode_tokens: int | None = None,
+    max_response_tokens: int | None = None,
+    tool_threads: int = 0,
+    call_timeout_s: float | None = None,
+    episode_timeout_s: float | None = None,
 ) -> list[Rollout]:
     """`generations` episodes of each prompt: prompt 0's generations first, and so on.
 
     An episode is a pure function of (params, prompt, generation, seed, sampling): it does
-    not depend on the engine's slots or on the other episodes. A prompt that leaves no room
-    in `engine.max_len` ends at once, CONTEXT_FULL, with its tokens and nothing sampled.
-    max_failed_turns: an episode ends with so many turns in which a call failed; None: it
-    always goes on, so that the policy can recover.
+    not depend on the engine's slots or on the other episodes; nor on tool_threads, while no
+    time limit is reached. A prompt that leaves no room in `engine.max_len` ends at once,
+    CONTEXT_FULL, with its tokens and nothing sampled.
 
-    Raises ValueError for an empty prompt, or two prompts of one id.
+    max_...: see `Limits`. tool_threads: 0 answers calls between two decode segments, right for
+    recorded responses (well under a millisecond each), and every run decodes the same rows
+    together, so it repeats to the last bit; n > 0 answers them on n host threads while other
+    slots decode, right for tools that take time. call_timeout_s: of one call, from when a
+    thread takes it up (needs tool_threads); episode_timeout_s: from when an episode gets a
+    slot. A call without an answer by then is recorded as TIMED_OUT and ends its episode.
+
+    Raises ValueError for an empty prompt, two prompts of one id, or a limit below 1.
     """
     if len({prompt.id for prompt in prompts}) < len(prompts) or not all(p.tokens for p in prompts):
         raise ValueError(
             "every prompt needs tokens and an id of its own (the random draws are keyed by it); "
             f"got ids {[p.id for p in prompts][:20]}."
         )
-    episodes = [_start(prompt, g) for prompt in prompts for g in range(generations)]
+    if call_timeout_s is not None and not tool_threads:
+        raise ValueError(
+            f"call_timeout_s is {call_timeout_s} and tool_threads 0: a call on this thread cannot "
+            "be left behind; give tool_threads=1 or more."
+        )
+    limits = Limits(
+        max_turns=max_turns,
+        max_turn_tokens=max_turn_tokens,
+        max_failed_turns=max_failed_turns,
+        max_episode_tokens=max_episode_tokens,
+        max_response_tokens=max_response_tokens,
+        max_len=engine.max_len,
+        call_timeout_s=call_timeout_s,
+        episode_timeout_s=episode_timeout_s,
+    )
+    episodes = [start(prompt, g) for prompt in prompts for g in range(generations)]
     for episode in episodes:
         if len(episode.tokens) >= engine.max_len:
             episode.end = EndReason.CONTEXT_FULL
 
     engine.reset()
     waiting = collections.deque(episode for episode in episodes if episode.end is None)
-    slots: list[_Episode | None] = [None] * engine.num_slots
-    while waiting or any(_live(slots)):
-        copies = _admit(waiting, slots, engine)
-        live = dict(_live(slots))
-        unread = {s: e.tokens[engine.lengths[s] : -1] for s, e in live.items() if s not in copies}
-        engine.prefill(params, unread)
-        engine.copy(copies, {slot: len(live[slot].tokens) - 1 for slot in copies})
-        requests = {
-            slot: Request(
-                token=episode.tokens[-1],
-                budget=min(
-                    max_turn_tokens - (len(episode.tokens) - episode.turn_start),
-                    engine.max_len - len(episode.tokens),
-                ),
-                prompt=episode.prompt.id,
-                generation=episode.generation,
-            )
-            for slot, episode in live.items()
-        }
-        for slot, (ids, logprobs) in engine.decode(
-            params, requests, sampling=sampling, seed=seed
-        ).items():
-            episode = live[slot]
-            episode.extend(ids.tolist(), logprobs.tolist())
-            if ids[-1] == engine.eos_id or len(ids) == requests[slot].budget:
-                _end_turn(
-                    episode,
-                    engine,
-                    environment,
-                    template,
-                    max_turns,
-                    max_turn_tokens,
-                    max_failed_turns,
-                )
+    slots: list[Episode | None] = [None] * engine.num_slots
+    threads = ToolThreads(tool_threads) if tool_threads else None
+    turns = Turns(environment, template, limits, threads)
+    with contextlib.closing(threads) if threads else contextlib.nullcontext():
+        while waiting or any(_live(slots)):
+            copies = _admit(waiting, slots, engine)
+            for _, episode in _live(slots):
+                turns.start_clock(episode)
+            decoding = {slot: episode for slot, episode in _live(slots) if not episode.jobs}
+            if decoding:
+                _decode(params, engine, decoding, copies, turns, sampling, seed)
+            else:
+                turns.wait([episode for _, episode in _live(slots)])
+            for _, episode in _live(slots):
+                turns.check(episode)
+    engine.reset()
     return [episode.finished() for episode in episodes]
 
 
-def _start(prompt: Prompt, generation: int) -> _Episode:
-    length = len(prompt.tokens)
-    return _Episode(
-        prompt,
-        generation,
-        list(prompt.tokens),
-        [False] * length,
-        [0.0] * length,
-        turn_start=length,
-    )
+def _decode(
+    params: Params,
+    engine: Engine,
+    episodes: Mapping[int, Episode],
+    copies: Mapping[int, int],
+    turns: Turns,
+    sampling: Sampling,
+    seed: int,
+) -> None:
+    """One segment of the episodes by slot: read what is unread, sample, close finished turns."""
+    unread = {s: e.tokens[engine.lengths[s] : -1] for s, e in episodes.items() if s not in copies}
+    engine.prefill(params, unread)
+    engine.copy(copies, {slot: len(episodes[slot].tokens) - 1 for slot in copies})
+    requests = {
+        slot: Request(
+            token=episode.tokens[-1],
+            budget=turns.budget(episode),
+            prompt=episode.prompt.id,
+            generation=episode.generation,
+        )
+        for slot, episode in episodes.items()
+    }
+    sampled = engine.decode(params, requests, sampling=sampling, seed=seed)
+    for slot, (ids, logprobs) in sampled.items():
+        episodes[slot].extend(ids.tolist(), logprobs.tolist())
+        if ids[-1] == engine.eos_id or len(ids) == requests[slot].budget:
+            turns.close(episodes[slot])
 
 
-def _live(slots: Sequence[_Episode | None]) -> Iterator[tuple[int, _Episode]]:
+def _live(slots: Sequence[Episode | None]) -> Iterator[tuple[int, Episode]]:
     return ((s, e) for s, e in enumerate(slots) if e is not None and e.end is None)
 
 
 def _admit(
-    waiting: collections.deque[_Episode], slots: list[_Episode | None], engine: Engine
+    waiting: collections.deque[Episode], slots: list[Episode | None], engine: Engine
 ) -> dict[int, int]:
     """Puts waiting episodes into free slots; returns {slot: slot to copy the prompt from}.
 
@@ -186,46 +166,3 @@ def _admit(
         if holder != slot:
             copies[slot] = holder
     return copies
-
-
-def _end_turn(
-    episode: _Episode,
-    engine: Engine,
-    environment: Environment,
-    template: ChatTemplate,
-    max_turns: int,
-    max_turn_tokens: int,
-    max_failed_turns: int | None,
-) -> None:
-    """Executes the turn's calls, then ends the episode or appends the observations.
-
-    Calls of a turn that ends the episode are executed all the same: the reward counts every
-    call that was emitted, also those of a turn that was cut short.
-    """
-    turn = episode.tokens[episode.turn_start :]
-    stopped = turn[-1] == engine.eos_id
-    calls = parse_calls(template.text(turn[:-1] if stopped else turn))
-    observations = [environment.execute(call, offered=episode.prompt.tools) for call in calls]
-    episode.records.extend(
-        CallRecord(call, episode.num_turns, observation.kind)
-        for call, observation in zip(calls, observations, strict=True)
-    )
-    episode.num_turns += 1
-    episode.num_failed_turns += not all(observation.ok for observation in observations)
-    if not stopped:
-        full = len(turn) < max_turn_tokens
-        episode.end = EndReason.CONTEXT_FULL if full else EndReason.MAX_TURN_TOKENS
-    elif not calls:
-        episode.end = EndReason.FINISHED
-    elif episode.num_failed_turns == max_failed_turns:
-        episode.end = EndReason.MAX_FAILED_TURNS
-    elif episode.num_turns == max_turns:
-        episode.end = EndReason.MAX_TURNS
-    else:
-        shown = [environment.show(c, o) for c, o in zip(calls, observations, strict=True)]
-        ids = template.observations(shown)
-        if len(episode.tokens) + len(ids) >= engine.max_len:
-            episode.end = EndReason.CONTEXT_FULL
-        else:
-            episode.extend(ids)
-            episode.turn_start = len(episode.tokens)

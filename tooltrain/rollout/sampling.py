@@ -8,6 +8,7 @@ it, or on when.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,22 @@ class Sampling:
             raise ValueError(f"top_k is {self.top_k}; it must be 0 (keep all tokens) or more.")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}; it must be in (0, 1], 1 keeps all tokens.")
+
+    @property
+    def truncated(self) -> bool:
+        """Whether some tokens cannot be sampled (see `warn_if_truncated`)."""
+        return self.temperature > 0 and (self.top_k > 0 or self.top_p < 1)
+
+
+def warn_if_truncated(sampling: Sampling) -> None:
+    """Warns, before GRPO, that rollouts of `sampling` are not the updated policy's own."""
+    if sampling.truncated:
+        warnings.warn(
+            f"rollouts sample with top_k={sampling.top_k}, top_p={sampling.top_p}: truncated "
+            "sampling biases GRPO, which updates the whole distribution from samples of a part "
+            "of it; set top_k=0 and top_p=1, or read the results with that in mind",
+            stacklevel=2,
+        )
 
 
 GREEDY = Sampling(temperature=0.0)

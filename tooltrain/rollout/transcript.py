@@ -1,15 +1,24 @@
-"""Episodes as JSON lines, for people and for analysis."""
+"""Episodes as JSON lines, for people and for analysis; `terminal.py` shows them.
+
+Keys that every line has, whoever wrote it (`append` here, training and evaluation through
+`eval.episodes`, which add the trace, its gold and the verdicts):
+
+    end            `EndReason`
+    turns          [turn][call]: name and arguments, or malformed; kind (`ObservationKind`)
+    messages       the text, cut where the writer changes: {"author", "text"}
+    ids, mask      the tokens, and 1 for those that the policy sampled
+    reward_terms   the reward and its parts, null where nobody computed it
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
 
 from tooltrain.data.chat_template import ChatTemplate
-from tooltrain.types import Call, CallRecord, Json, Rollout
+from tooltrain.types import CallRecord, Json, MalformedCall, Rollout
 
 
 def messages(rollout: Rollout, template: ChatTemplate) -> list[dict[str, str]]:
@@ -22,21 +31,37 @@ def messages(rollout: Rollout, template: ChatTemplate) -> list[dict[str, str]]:
     return cut
 
 
+def tokens_to_json(rollout: Rollout, template: ChatTemplate) -> dict[str, Json]:
+    """messages, ids and mask."""
+    return {
+        "messages": messages(rollout, template),
+        "ids": rollout.tokens.tolist(),
+        "mask": rollout.completion_mask.astype(int).tolist(),
+    }
+
+
+def call_to_json(record: CallRecord) -> dict[str, Json]:
+    """An emitted call: name and arguments, or what was wrong with it."""
+    if isinstance(record.call, MalformedCall):
+        return {"malformed": f"{record.call.kind}: {record.call.detail}"}
+    return {"name": record.call.name, "arguments": record.call.arguments}
+
+
 def to_json(
     rollout: Rollout, template: ChatTemplate, terms: Mapping[str, float] | None = None
 ) -> Json:
     """One episode as a JSON object. terms: the reward and its parts, where they are known."""
+    turns: list[list[Json]] = [[] for _ in range(rollout.num_turns)]
+    for record in rollout.records:
+        turns[record.turn].append({**call_to_json(record), "kind": record.kind.value})
     return {
         "prompt": rollout.prompt,
         "generation": rollout.generation,
         "end": rollout.end.value,
-        "num_turns": rollout.num_turns,
-        "num_tokens": len(rollout.tokens),
-        "num_sampled": int(rollout.completion_mask.sum()),
+        "turns": turns,
+        **tokens_to_json(rollout, template),
         "logprob_sum": float(rollout.logprobs.sum()),
-        "messages": messages(rollout, template),
-        "calls": [_record(record) for record in rollout.records],
-        "terms": None if terms is None else {name: float(x) for name, x in terms.items()},
+        "reward_terms": None if terms is None else {name: float(x) for name, x in terms.items()},
     }
 
 
@@ -52,12 +77,3 @@ def append(
         for rollout, rollout_terms in zip(rollouts, each, strict=True):
             line = json.dumps(to_json(rollout, template, rollout_terms), ensure_ascii=False)
             file.write(line + "\n")
-
-
-def _record(record: CallRecord) -> Json:
-    kind = "call" if isinstance(record.call, Call) else "malformed"
-    return {
-        kind: dataclasses.asdict(record.call),
-        "turn": record.turn,
-        "observation": record.kind.value,
-    }
