@@ -10,19 +10,24 @@ from typing import Any
 
 import orjson
 
+from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.env.environment import Environment
 from tooltrain.eval.evaluate import REWARD, ScoredEpisode
 from tooltrain.eval.metrics import walk
-from tooltrain.types import CallRecord, Json, MalformedCall, Trace, turns
+from tooltrain.rollout.transcript import call_to_json, tokens_to_json
+from tooltrain.types import CallRecord, Trace, turns
 
 
-def episode_to_json(episode: ScoredEpisode, environment: Environment) -> dict[str, Any]:
+def episode_to_json(
+    episode: ScoredEpisode, environment: Environment, template: ChatTemplate | None = None
+) -> dict[str, Any]:
     """One episode with its gold, its calls turn by turn, their verdicts and responses.
 
     turns[t][c]: name and arguments (or malformed: what was wrong), kind (observation),
     gold (index of the gold call played right, null if wrong), first_failure, response (text
     that the policy saw; recomputed, which is exact: an observation is a function of the
-    call alone). outcome, failed_gold, failed_argument: `taxonomy.Failure`.
+    call alone). outcome, failed_gold, failed_argument: `taxonomy.Failure`. messages, ids, mask:
+    see rollout/transcript.py; left out without a template (a baseline has no tokens).
     """
     trace, rollout, failure = episode.trace, episode.rollout, episode.failure
     verdicts = walk(trace, rollout.records).gold
@@ -30,7 +35,7 @@ def episode_to_json(episode: ScoredEpisode, environment: Environment) -> dict[st
     for i, record in enumerate(rollout.records):
         played[record.turn].append(
             {
-                **_call_to_json(record),
+                **call_to_json(record),
                 "kind": record.kind.value,
                 "gold": verdicts[i],
                 "first_failure": i == failure.record,
@@ -53,13 +58,8 @@ def episode_to_json(episode: ScoredEpisode, environment: Environment) -> dict[st
         "failed_argument": failure.argument,
         "metrics": {**dataclasses.asdict(episode.metrics), REWARD: episode.reward},
         "reward_terms": episode.terms,
+        **({} if template is None else tokens_to_json(rollout, template)),
     }
-
-
-def _call_to_json(record: CallRecord) -> dict[str, Json]:
-    if isinstance(record.call, MalformedCall):
-        return {"malformed": f"{record.call.kind}: {record.call.detail}"}
-    return {"name": record.call.name, "arguments": record.call.arguments}
 
 
 def _response(record: CallRecord, trace: Trace, environment: Environment) -> str:
@@ -67,14 +67,17 @@ def _response(record: CallRecord, trace: Trace, environment: Environment) -> str
 
 
 def write_episodes(
-    path: str | os.PathLike[str], episodes: Iterable[ScoredEpisode], environment: Environment
+    path: str | os.PathLike[str],
+    episodes: Iterable[ScoredEpisode],
+    environment: Environment,
+    template: ChatTemplate | None = None,
 ) -> None:
     """Writes one episode a line, whole or not at all."""
     path = pathlib.Path(path)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         for episode in episodes:
-            file.write(orjson.dumps(episode_to_json(episode, environment)) + b"\n")
+            file.write(orjson.dumps(episode_to_json(episode, environment, template)) + b"\n")
     partial.replace(path)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.dataset import open_traces
 from tooltrain.env.environment import Environment, open_environment
 from tooltrain.errors import UserError
@@ -109,6 +110,7 @@ def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()
             "versions": f"cache {environment.cache.digest[:12]}, jax {jax.__version__}, Python "
             f"{platform.python_version()}, {jax.device_count()} x {device.device_kind}",
         },
+        template=policy.template,
     )
     path = write_report(workdir)
     print(f"report: {path}", flush=True)
@@ -124,11 +126,13 @@ def write_evaluation(
     steps: dict[str, int],
     seed: int,
     run: dict[str, Any],
+    template: ChatTemplate | None = None,
 ) -> None:
     """Writes WORKDIR/eval/ as the module says, and prints the headline numbers.
 
     baselines, policies: scored episodes by player and split. steps: of the checkpoints by
-    stage. run: what run.json says beside the difference. What an earlier evaluation
+    stage. run: what run.json says beside the difference. template: of the policies' tokens,
+    if they have any. What an earlier evaluation
     left of a stage that is not among `policies` is removed.
     """
     directory = pathlib.Path(workdir) / "eval"
@@ -147,7 +151,8 @@ def write_evaluation(
         summary = {"step": steps[stage], "splits": summaries[stage]}
         _write_json(directory / f"{stage}.json", summary)
         for split, episodes in scored.items():
-            write_episodes(directory / f"{stage}_episodes_{split}.jsonl", episodes, environment)
+            path = directory / f"{stage}_episodes_{split}.jsonl"
+            write_episodes(path, episodes, environment, template)
     differences = {}
     if len(policies) == len(STAGES):
         before, after = policies.values()

@@ -27,7 +27,7 @@ from tooltrain.policy.transformer import Transformer, init_params
 from tooltrain.rewards import reference, reward
 from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.episode import prompt_of, rollouts
-from tooltrain.rollout.sampling import GREEDY, Sampling
+from tooltrain.rollout.sampling import GREEDY, Sampling, warn_if_truncated
 from tooltrain.train import objectives
 from tooltrain.train.checkpoint import (
     CONFIG,
@@ -102,7 +102,8 @@ def train(config: ConfigDict, workdir: str) -> None:
     if sampling.temperature == 0:
         raise UserError("config.grpo.temperature is 0: greedy rollouts of a prompt are all equal")
     # A truncated distribution is not the one that is updated: ask the policy itself.
-    recompute_old = sampling.top_k > 0 or sampling.top_p < 1
+    warn_if_truncated(sampling)
+    recompute_old = sampling.truncated
     # Shapes that hold every usual step, so that the reward is compiled once.
     gold_floors = {
         "num_arguments": max(len(tool.properties) for tool in environment.tools.values()),
@@ -271,6 +272,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                             rewards[i],
                             {k: v[i] for k, v in terms.items()},
                             environment,
+                            template,
                         )
                         turns = advantages[i, : num_turns[i]].tolist()
                         line = {"step": step, "advantages": turns, **line}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.env.environment import Environment
 from tooltrain.eval.episodes import episode_to_json
 from tooltrain.eval.evaluate import ScoredEpisode
@@ -61,6 +62,7 @@ def episode_line(
     episode_reward: float,
     terms: dict[str, np.ndarray],
     environment: Environment,
+    template: ChatTemplate,
 ) -> dict[str, Any]:
     """One rollout turn by turn, as `eval.episodes` writes it. terms: of its reward."""
     scored = ScoredEpisode(
@@ -71,4 +73,4 @@ def episode_line(
         float(episode_reward),
         {name: float(value) for name, value in terms.items() if np.ndim(value) == 0},
     )
-    return episode_to_json(scored, environment)
+    return episode_to_json(scored, environment, template)
