@@ -65,7 +65,7 @@ def engine(world, learned):
         num_slots=4,
         max_len=192,
         eos_id=world.template.eos_id,
-        steps=16,
+        steps=4,  # shorter than any turn
         chunks=(32,),
     )
 
@@ -142,12 +142,9 @@ def test_time_may_run_out_within_a_turn_and_what_was_sampled_is_kept(play, world
     whole = play(prompts=world.prompts[:1])[0]
     (cut,) = play(prompts=world.prompts[:1], episode_timeout_s=1e-9)
     assert cut.end is EndReason.EPISODE_TIMEOUT
-    assert cut.num_turns == 1
-    assert 0 < cut.completion_mask.sum() <= 16  # one decode segment
+    assert (cut.num_turns, cut.completion_mask.sum()) == (1, 4)  # one decode segment
     np.testing.assert_array_equal(cut.tokens, whole.tokens[: len(cut.tokens)])
-    within = cut.tokens[-1] != world.template.eos_id
-    want = ObservationKind.TIMED_OUT if within else ObservationKind.OK
-    assert [record.kind for record in cut.records] == [want]
+    assert [record.kind for record in cut.records] == [ObservationKind.TIMED_OUT]
 
 
 def test_a_token_budget_of_the_episode_ends_it_within_a_turn_or_after_one(play, world):
