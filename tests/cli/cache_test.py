@@ -45,9 +45,9 @@ def test_inspect_shows_tools_sizes_and_a_sample(tmp_path, capsys):
     assert 'find {"n": 1}\n  -> {"found": 1, "name": "x"}' in out
 
 
-def test_inspect_of_one_tool_shows_as_many_samples_as_wanted(tmp_path, capsys):
+def test_inspect_of_one_tool_shows_as_many_entries_as_wanted(tmp_path, capsys):
     path = _write(tmp_path / "c.sqlite", *range(10))
-    _run("inspect", path, tool="find", samples=2)
+    _run("inspect", path, tool="find", entries=2)
     out = capsys.readouterr().out
     assert [n for n in range(10) if f'find {{"n": {n}}}' in out] == [0, 5]
     assert "idle" not in out
@@ -119,7 +119,7 @@ def test_the_command_line_fails_with_one_line(tmp_path):
     root = pathlib.Path(__file__).resolve().parents[2]
     for argv, message in (
         (["inspect", str(tmp_path)], "error: no cache at "),
-        (["inspect", "--samples=x"], "error: flag --samples=x"),
+        (["inspect", "--entries=x"], "error: flag --entries=x"),
     ):
         done = subprocess.run([*command, *argv], cwd=root, capture_output=True, text=True)
         assert done.returncode == 1

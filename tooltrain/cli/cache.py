@@ -1,6 +1,6 @@
 """Looks into caches, checks them, and makes one of several.
 
-python -m tooltrain.cli.cache inspect FILE [--tool=NAME] [--samples=1]
+python -m tooltrain.cli.cache inspect FILE [--tool=NAME] [--entries=1]
 python -m tooltrain.cli.cache verify FILE...
 python -m tooltrain.cli.cache merge --out=FILE [--conflict=error] FILE...
 """
@@ -19,7 +19,7 @@ from tooltrain.env.cache import Cache
 from tooltrain.errors import UserError
 
 _TOOL = flags.DEFINE_string("tool", None, "inspect: this tool alone.")
-_SAMPLES = flags.DEFINE_integer("samples", 1, "inspect: entries shown of a tool.", lower_bound=0)
+_ENTRIES = flags.DEFINE_integer("entries", 1, "inspect: entries shown of a tool.", lower_bound=0)
 _OUT = flags.DEFINE_string("out", None, "merge: the file to write.")
 _CONFLICT = flags.DEFINE_string(
     "conflict",
@@ -32,7 +32,7 @@ _CONFLICT = flags.DEFINE_string(
 def inspect_command(paths: Sequence[str]) -> None:
     if len(paths) != 1:
         raise UserError(f"inspect takes one file, got {len(paths)}")
-    for line in inspect.inspect(paths[0], _TOOL.value, _SAMPLES.value):
+    for line in inspect.inspect(paths[0], _TOOL.value, _ENTRIES.value):
         print(line)
 
 

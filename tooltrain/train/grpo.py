@@ -329,7 +329,7 @@ def choose_credit(grpo: ConfigDict) -> Callable[[np.ndarray, np.ndarray], jax.Ar
         ]
 
     def of_turn(to_go, num_turns):
-        played = jnp.arange(to_go.shape[-1]) < num_turns[..., None]
+        played = jnp.arange(to_go.shape[-1])[None, None] < num_turns[..., None]
         return objectives.turn_advantages(to_go, played, normalize_std=grpo.normalize_std)
 
     choices = {"rollout": of_rollout, "turn": of_turn}

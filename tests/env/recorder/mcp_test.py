@@ -66,6 +66,7 @@ else:
     server.run("stdio")
 '''
 _KEY = "s3cret-mcp-key"
+_PATIENT_S = 180.0  # to start a server: its imports take a minute on a busy machine
 
 
 @pytest.fixture
@@ -108,7 +109,10 @@ def _free_port() -> int:
 
 
 def test_a_server_is_recorded_over_stdio_with_its_own_schemas(server, tmp_path, capfd):
-    with MCP(server) as backend, Recording.open(tmp_path / "recording") as recording:
+    with (
+        MCP(server, connect_timeout_s=_PATIENT_S) as backend,
+        Recording.open(tmp_path / "recording") as recording,
+    ):
         assert set(backend.tools) == {"find", "city_details", "die", "sleep", "environment"}
         assert backend.tools["city_details"].original_name == "city.details"
         assert backend.tools["find"].properties["kind"]["enum"] == ["big", "small"]
@@ -131,7 +135,7 @@ def test_a_server_is_recorded_over_stdio_with_its_own_schemas(server, tmp_path, 
 
 
 def test_a_server_that_dies_is_started_again(server):
-    with MCP(server) as backend:
+    with MCP(server, connect_timeout_s=_PATIENT_S) as backend:
         with pytest.raises(Unavailable, match="closed"):
             backend.call("die", {})
         assert backend.call("find", {"kind": "big"})["ids"][0] == "big-0"
@@ -140,7 +144,10 @@ def test_a_server_that_dies_is_started_again(server):
 
 
 def test_a_tool_that_never_answers_is_waited_for_no_longer_than_said(server):
-    with MCP(server, timeout_s=1.0) as backend, pytest.raises(Unavailable):
+    with (
+        MCP(server, timeout_s=1.0, connect_timeout_s=_PATIENT_S) as backend,
+        pytest.raises(Unavailable),
+    ):
         backend.call("sleep", {})
 
 
@@ -171,7 +178,10 @@ def test_a_server_of_others_from_pypi_is_recorded(tmp_path):
     sources = {"source_timezone": zones, "target_timezone": zones, "time": times}
     plan = Plan((ToolPlan("convert_time", sources),))
     server = Process((str(environment / "bin" / "mcp-server-time"), "--local-timezone=UTC"))
-    with MCP(server) as backend, Recording.open(tmp_path / "recording") as recording:
+    with (
+        MCP(server, connect_timeout_s=_PATIENT_S) as backend,
+        Recording.open(tmp_path / "recording") as recording,
+    ):
         report = record(backend, plan, recording)
         entries = list(recording.entries("convert_time"))
     assert report.tools["convert_time"].planned == 4 * 4 * 3
@@ -199,7 +209,10 @@ def test_a_server_of_others_from_npm_is_recorded_over_both_transports(tmp_path):
     )
 
     def recorded(server: Process | Url, name: str) -> dict[str, dict[str, object]]:
-        with MCP(server) as backend, Recording.open(tmp_path / name) as recording:
+        with (
+            MCP(server, connect_timeout_s=_PATIENT_S) as backend,
+            Recording.open(tmp_path / name) as recording,
+        ):
             report = record(backend, plan, recording)
             assert report.total("failed") == 0
             return {
