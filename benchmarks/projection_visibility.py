@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import json
 import pathlib
 import statistics
@@ -21,7 +22,7 @@ from benchmarks.cache_scale import machine
 from tooltrain.env.cache import Sample
 from tooltrain.env.environment import Environment, open_environment
 from tooltrain.env.projection import leaf_values
-from tooltrain.synthesis.provenance import candidates, mine, value_text
+from tooltrain.synthesis.provenance import Link, candidates, mine, value_text
 from tooltrain.types import Call
 
 BUDGETS = (256, 512, 1024, 4096)
@@ -38,22 +39,35 @@ def hits(environment: Environment, samples: list[Sample]) -> dict[str, int]:
     )
 
 
-def visibility(path: pathlib.Path, budget: int, items: int, value_chars: int) -> dict[str, object]:
+@dataclasses.dataclass
+class Needed:
+    """A sample's arguments that earlier responses explain: every way, and the mined one."""
+
+    sample: Sample
+    ways: list[list[Link]]
+    best: list[Link]
+
+
+def needed_values(environment: Environment) -> list[Needed]:
+    samples = list(environment.cache.samples())
+    links, _ = mine(samples)
+    return [Needed(s, candidates(s), best) for s, best in zip(samples, links, strict=True)]
+
+
+def visibility(
+    found: list[Needed], path: pathlib.Path, budget: int, items: int, value_chars: int
+) -> dict[str, object]:
     """Share of needed values that views of `budget` tokens show, together and by tool."""
     environment = open_environment(
         str(path), max_tokens=budget, max_items=items, max_value_chars=value_chars
     )
-    count = environment.projection.count_tokens
-    samples = list(environment.cache.samples())
-    links, _ = mine(samples)
     needed: collections.Counter[str] = collections.Counter()
     seen: collections.Counter[str] = collections.Counter()
     leaves: dict[str, set[str | None]] = {}
-    tokens: dict[str, int] = {}
     seconds: list[float] = []
-    for sample, best in zip(samples, links, strict=True):
+    for one in found:
         views = []
-        for call in sample.calls:
+        for call in one.sample.calls:
             request = Call(call.name, call.arguments)
             answer = environment.execute(request)
             start = time.perf_counter()
@@ -61,18 +75,18 @@ def visibility(path: pathlib.Path, budget: int, items: int, value_chars: int) ->
             if view not in leaves:
                 seconds.append(time.perf_counter() - start)
                 leaves[view] = {value_text(leaf) for _, leaf in leaf_values(json.loads(view))}
-                tokens[view] = count(view)
             views.append(view)
-        for ways, link in zip(candidates(sample), best, strict=True):
-            text = value_text(sample.calls[link.target].arguments[link.argument])
-            tool = sample.calls[link.source].name
+        for ways, link in zip(one.ways, one.best, strict=True):
+            text = value_text(one.sample.calls[link.target].arguments[link.argument])
+            tool = one.sample.calls[link.source].name
             needed[tool] += 1
             seen[tool] += any(text in leaves[views[way.source]] for way in ways)
+    tokens = [environment.projection.count_tokens(view) for view in leaves]
     return {
         "needed": needed.total(),
         "share": round(seen.total() / needed.total(), 5),
-        "mean_tokens": round(statistics.mean(tokens.values()), 1),
-        "max_tokens": max(tokens.values()),
+        "mean_tokens": round(statistics.mean(tokens), 1),
+        "max_tokens": max(tokens),
         "median_view_us": round(statistics.median(seconds) * 1e6),
         "by_tool": {
             tool: [round(seen[tool] / count, 4), count] for tool, count in sorted(needed.items())
@@ -87,19 +101,30 @@ def main() -> None:
     flags.add_argument("--value_chars", type=int, default=1024, help="of a text shown, at most")
     given = flags.parse_args()
     environment = open_environment(str(given.cache))
-    found = {b: visibility(given.cache, b, given.items, given.value_chars) for b in BUDGETS}
-    least = None
-    for budget in GRID:
-        shown = found.get(budget) or visibility(given.cache, budget, given.items, given.value_chars)
-        if shown["share"] >= WANTED:
-            least = {"max_tokens": budget, "share": shown["share"]}
-            break
+    needed = needed_values(environment)
+
+    def at(budget: int) -> dict[str, object]:
+        return visibility(needed, given.cache, budget, given.items, given.value_chars)
+
+    found = {budget: at(budget) for budget in BUDGETS}
+    # A greater budget shows more, so the least one is found by halving.
+    tried = {budget: found.get(budget) for budget in GRID}
+    low, high = 0, len(GRID)
+    while low < high:
+        middle = (low + high) // 2
+        tried[GRID[middle]] = tried[GRID[middle]] or at(GRID[middle])
+        if tried[GRID[middle]]["share"] >= WANTED:
+            high = middle
+        else:
+            low = middle + 1
+    least = GRID[low] if low < len(GRID) else None
     result = {
         "gold_calls": hits(environment, list(environment.cache.samples())),
         "max_items": given.items,
         "max_value_chars": given.value_chars,
         "budgets": found,
         "least_budget_with_99_percent": least,
+        "share_by_budget": {b: shown["share"] for b, shown in tried.items() if shown},
         "machine": machine(),
     }
     print(json.dumps(result, indent=1))
