@@ -248,7 +248,7 @@ def measure(given: argparse.Namespace, directory: pathlib.Path) -> dict[str, obj
     paths = {n: directory / f"{n}.sqlite" for n in sizes}
     result: dict[str, object] = {
         "source": {"entries": len(source), "digest": source.digest[:16]},
-        "built": [build(source, n, paths[n]) for n in sizes],
+        "built": [build(source, n, paths[n]) for n in sizes if not paths[n].exists()],
         "machine": machine(),
     }
     opened = {}
@@ -299,9 +299,15 @@ def main() -> None:
     flags.add_argument("--source", type=pathlib.Path, required=True, help="a recorded cache")
     flags.add_argument("--entries", type=int, default=SIZES[-1], help="of the largest cache")
     flags.add_argument("--calls", type=int, default=20_000, help="random calls timed")
-    flags.add_argument("--directory", type=pathlib.Path, help="for the files; else temporary")
+    flags.add_argument(
+        "--directory", type=pathlib.Path, help="keeps the caches, and uses those it has of --source"
+    )
     given = flags.parse_args()
-    with tempfile.TemporaryDirectory(dir=given.directory) as directory:
+    if given.directory:
+        given.directory.mkdir(parents=True, exist_ok=True)
+        print(json.dumps(measure(given, given.directory), indent=1))
+        return
+    with tempfile.TemporaryDirectory() as directory:
         print(json.dumps(measure(given, pathlib.Path(directory)), indent=1))
 
 
