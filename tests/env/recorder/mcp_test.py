@@ -88,7 +88,7 @@ def _listening(command: list[str], port: int, **environment: str) -> Iterator[No
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + _PATIENT_S
         while True:
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", port), 1).close()
