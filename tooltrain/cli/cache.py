@@ -8,12 +8,11 @@ python -m tooltrain.cli.cache merge --out=FILE [--conflict=error] FILE...
 from __future__ import annotations
 
 import pathlib
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from absl import app, flags
+from absl import flags
 
+from tooltrain.cli import files
 from tooltrain.env import inspect, merge, verify
 from tooltrain.env.cache import Cache
 from tooltrain.errors import UserError
@@ -81,26 +80,5 @@ def cache(argv: Sequence[str]) -> None:
     _COMMANDS[command](argv[2:])
 
 
-def main(argv: Sequence[str]) -> None:
-    try:
-        cache(argv)
-    except UserError as error:
-        _fail(error)
-    except BrokenPipeError:  # `… | head`
-        sys.stderr.close()
-
-
-def _parse_flags(argv: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        _fail(error)
-
-
-def _fail(error: Exception) -> NoReturn:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    sys.exit(1)
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse_flags)
+    files.run(cache)

@@ -14,10 +14,10 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from absl import app, flags
+from absl import flags
 
+from tooltrain.cli import files
 from tooltrain.errors import UserError
 from tooltrain.rollout.terminal import episode_lines
 
@@ -59,25 +59,8 @@ def main(argv: Sequence[str]) -> None:
     color = _COLOR.value == "always" or (
         _COLOR.value == "auto" and sys.stdout.isatty() and "NO_COLOR" not in os.environ
     )
-    try:
-        show(argv[1:], first=_FIRST.value, count=_COUNT.value, color=color)
-    except UserError as error:
-        _fail(error)
-    except BrokenPipeError:  # `… | head`
-        sys.stderr.close()
-
-
-def _parse_flags(argv: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        _fail(error)
-
-
-def _fail(error: Exception) -> NoReturn:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    sys.exit(1)
+    show(argv[1:], first=_FIRST.value, count=_COUNT.value, color=color)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse_flags)
+    files.run(main)
