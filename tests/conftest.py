@@ -11,9 +11,9 @@ import hypothesis
 import jax
 import pytest
 from absl import flags
-from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
+from tests.given_flags import given
 from tooltrain.cli import record
 from tooltrain.env.environment import Environment, open_environment
 from tooltrain.env.suites import complexfuncbench
@@ -69,7 +69,7 @@ def booking_wheel() -> pathlib.Path:
 def booking_cache(booking_wheel, tmp_path_factory) -> pathlib.Path:
     """The cache that `cli.record` makes of the wheel."""
     workdir = tmp_path_factory.mktemp("booking")
-    with flagsaver.flagsaver(wheel=str(booking_wheel)):
+    with given(record.FLAGS, wheel=str(booking_wheel)):
         record.record(_demo_config(), str(workdir))
     return workdir / "cache" / "booking.sqlite"
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from absl.testing import flagsaver
 
+from tests.given_flags import given
 from tooltrain.cli import cache
 from tooltrain.env.cache import Cache, CacheWriter
 from tooltrain.env.schema import Tool
@@ -28,7 +28,7 @@ def _write(path: pathlib.Path, *numbers: int, response: str = "x") -> pathlib.Pa
 
 
 def _run(*argv: object, **flags: object) -> None:
-    with flagsaver.flagsaver(**flags):
+    with given(cache.FLAGS, **flags):
         cache.cache(["cache", *map(str, argv)])
 
 

@@ -4,10 +4,10 @@ import json
 
 import jax
 import pytest
-from absl.testing import flagsaver
 
+from tests.given_flags import given
 from tooltrain import sharding
-from tooltrain.cli.evaluate_complexfuncbench import evaluate_complexfuncbench
+from tooltrain.cli.evaluate_complexfuncbench import FLAGS, evaluate_complexfuncbench
 from tooltrain.data.tokenizer import train_tokenizer
 from tooltrain.env.cache import Cache, CacheWriter
 from tooltrain.errors import UserError
@@ -46,7 +46,7 @@ def save_fresh_policy(config, workdir):
 
 def test_a_policy_plays_through_the_rollout_engine(config, tmp_path, capsys):
     save_fresh_policy(config, tmp_path)
-    with flagsaver.flagsaver(player="sft", samples=6, distractors=1):
+    with given(FLAGS, player="sft", samples=6, distractors=1):
         evaluate_complexfuncbench(config, str(tmp_path))
     directory = tmp_path / "eval" / "complexfuncbench" / "sft"
     summary = json.loads((directory / "summary.json").read_text())
@@ -58,7 +58,7 @@ def test_a_policy_plays_through_the_rollout_engine(config, tmp_path, capsys):
 
 
 def test_gold_through_the_command_scores_everything(config, tmp_path, capsys):
-    with flagsaver.flagsaver(player="gold", samples=40):
+    with given(FLAGS, player="gold", samples=40):
         evaluate_complexfuncbench(config, str(tmp_path))
     assert "outcomes: success 40" in capsys.readouterr().out
 
@@ -75,13 +75,13 @@ def test_gold_through_the_command_scores_everything(config, tmp_path, capsys):
 def test_what_is_missing_is_named(flags, message, config, tmp_path):
     if flags["player"] == "endpoint":
         pytest.importorskip("openai")
-    with flagsaver.flagsaver(**flags), pytest.raises(UserError, match=message):
+    with given(FLAGS, **flags), pytest.raises(UserError, match=message):
         evaluate_complexfuncbench(config, str(tmp_path))
 
 
 def test_a_cache_without_samples_is_refused(config, tmp_path, environment_without_samples):
     config.cache = str(environment_without_samples)
-    with flagsaver.flagsaver(player="gold"), pytest.raises(UserError, match="no benchmark samples"):
+    with given(FLAGS, player="gold"), pytest.raises(UserError, match="no benchmark samples"):
         evaluate_complexfuncbench(config, str(tmp_path))
 
 

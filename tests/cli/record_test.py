@@ -11,15 +11,15 @@ import sys
 import time
 
 import pytest
-from absl.testing import flagsaver
 
+from tests.given_flags import given
 from tooltrain.cli import record
 from tooltrain.env.cache import Cache, CacheWriter
 from tooltrain.errors import UserError
 
 
 def _record(config, workdir, **flags: str) -> None:
-    with flagsaver.flagsaver(**flags):
+    with given(record.FLAGS, **flags):
         record.record(config, str(workdir))
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 from ml_collections import ConfigDict
 
-from tooltrain.cli.synthesize import synthesize
+from tests.given_flags import given
+from tooltrain.cli.synthesize import FLAGS, synthesize
 from tooltrain.data.dataset import open_traces
 from tooltrain.data.tokenizer import Tokenizer
 from tooltrain.errors import UserError
@@ -24,14 +26,15 @@ def _files(directory: pathlib.Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def few(booking_config, booking_cache) -> ConfigDict:
+def few(booking_config, booking_cache) -> Iterator[ConfigDict]:
     """The demo's config, for the few workflows that were recorded most."""
     booking_config.cache = str(booking_cache)
     booking_config.tokenizer.vocab_size = 400
     booking_config.synthesis.max_calls = 2
     booking_config.synthesis.min_support = 100
     booking_config.synthesis.queries_per_filling = 1
-    return booking_config
+    with given(FLAGS):
+        yield booking_config
 
 
 def test_the_same_seed_writes_the_same_bytes(few, tmp_path, capsys):

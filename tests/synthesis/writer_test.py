@@ -10,11 +10,11 @@ import json
 import threading
 
 import pytest
-from absl.testing import flagsaver
 
 pytest.importorskip("openai")
 
-from tooltrain.cli.synthesize import synthesize
+from tests.given_flags import given
+from tooltrain.cli.synthesize import FLAGS, synthesize
 from tooltrain.data.dataset import open_traces
 from tooltrain.data.pipeline import gold_views
 from tooltrain.errors import UserError
@@ -250,10 +250,10 @@ def test_the_command_writes_a_dataset_with_the_endpoint(
     booking_config.synthesis.queries_per_filling = 1
     with booking_config.unlocked():
         booking_config.synthesis.max_fillings_per_workflow = 12
-    with flagsaver.flagsaver(writer_url=server.url):
+    with given(FLAGS, writer_url=server.url):
         with pytest.raises(UserError, match="--writer_model is missing"):
             synthesize(booking_config, str(tmp_path))
-        with flagsaver.flagsaver(writer_model="small"):
+        with given(FLAGS, writer_model="small"):
             synthesize(booking_config, str(tmp_path))
     assert f"{len(server.seen):,} completions asked for, 0 kept before" in capsys.readouterr().out
     train = open_traces(tmp_path / "traces", "train")

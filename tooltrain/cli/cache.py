@@ -17,14 +17,18 @@ from tooltrain.env import inspect, merge, verify
 from tooltrain.env.cache import Cache
 from tooltrain.errors import UserError
 
-_TOOL = flags.DEFINE_string("tool", None, "inspect: this tool alone.")
-_ENTRIES = flags.DEFINE_integer("entries", 1, "inspect: entries shown of a tool.", lower_bound=0)
-_OUT = flags.DEFINE_string("out", None, "merge: the file to write.")
+FLAGS = flags.FlagValues()
+_TOOL = flags.DEFINE_string("tool", None, "inspect: this tool alone.", flag_values=FLAGS)
+_ENTRIES = flags.DEFINE_integer(
+    "entries", 1, "inspect: entries shown of a tool.", lower_bound=0, flag_values=FLAGS
+)
+_OUT = flags.DEFINE_string("out", None, "merge: the file to write.", flag_values=FLAGS)
 _CONFLICT = flags.DEFINE_string(
     "conflict",
     "error",
     "merge: what becomes of a request that two caches answer differently, one of "
     f"{', '.join(merge.CONFLICT_RULES)} (of the files named).",
+    flag_values=FLAGS,
 )
 
 
@@ -81,4 +85,4 @@ def cache(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    files.run(cache)
+    files.run(cache, FLAGS)

@@ -15,14 +15,27 @@ from tooltrain.eval.bfcl_players import EndpointPlayer, PolicyPlayer
 from tooltrain.eval.endpoint import Endpoint
 from tooltrain.eval.trained_policy import TrainedPolicy
 
+FLAGS = flags.FlagValues()
 _PLAYER = flags.DEFINE_enum(
-    "player", "grpo", ("sft", "grpo", "endpoint"), "A stage of WORKDIR, or an endpoint."
+    "player",
+    "grpo",
+    ("sft", "grpo", "endpoint"),
+    "A stage of WORKDIR, or an endpoint.",
+    flag_values=FLAGS,
 )
-_ENDPOINT = flags.DEFINE_string("endpoint", "", "Address of --player=endpoint, up to /v1.")
-_MODEL = flags.DEFINE_string("model", "", "Name under which the endpoint serves the model.")
-_PARALLEL = flags.DEFINE_integer("parallel", 8, "Conversations with it at a time.", lower_bound=1)
-_CATEGORIES = flags.DEFINE_list("categories", list(SINGLE_TURN), "Which tests.")
-_TESTS = flags.DEFINE_integer("tests", 0, "How many of each category; 0: all.", lower_bound=0)
+_ENDPOINT = flags.DEFINE_string(
+    "endpoint", "", "Address of --player=endpoint, up to /v1.", flag_values=FLAGS
+)
+_MODEL = flags.DEFINE_string(
+    "model", "", "Name under which the endpoint serves the model.", flag_values=FLAGS
+)
+_PARALLEL = flags.DEFINE_integer(
+    "parallel", 8, "Conversations with it at a time.", lower_bound=1, flag_values=FLAGS
+)
+_CATEGORIES = flags.DEFINE_list("categories", list(SINGLE_TURN), "Which tests.", flag_values=FLAGS)
+_TESTS = flags.DEFINE_integer(
+    "tests", 0, "How many of each category; 0: all.", lower_bound=0, flag_values=FLAGS
+)
 
 
 def evaluate_bfcl(config: ConfigDict, workdir: str) -> None:
@@ -44,4 +57,4 @@ def evaluate_bfcl(config: ConfigDict, workdir: str) -> None:
 
 
 if __name__ == "__main__":
-    main.run(evaluate_bfcl)
+    main.run(evaluate_bfcl, FLAGS)

@@ -23,24 +23,50 @@ from tooltrain.eval.trained_policy import TrainedPolicy
 
 _SCRIPTS = {name.replace(" ", "_").replace("-", "_"): name for name in PLAYERS}
 _PLAYERS = ("sft", "grpo", "endpoint", "transcript", *_SCRIPTS)
+FLAGS = flags.FlagValues()
 _PLAYER = flags.DEFINE_enum(
-    "player", "grpo", _PLAYERS, "A stage of WORKDIR, an endpoint, a transcript file or a baseline."
+    "player",
+    "grpo",
+    _PLAYERS,
+    "A stage of WORKDIR, an endpoint, a transcript file or a baseline.",
+    flag_values=FLAGS,
 )
-_ENDPOINT = flags.DEFINE_string("endpoint", "", "Address of --player=endpoint, up to /v1.")
-_MODEL = flags.DEFINE_string("model", "", "Name under which the endpoint serves the model.")
+_ENDPOINT = flags.DEFINE_string(
+    "endpoint", "", "Address of --player=endpoint, up to /v1.", flag_values=FLAGS
+)
+_MODEL = flags.DEFINE_string(
+    "model", "", "Name under which the endpoint serves the model.", flag_values=FLAGS
+)
 _MAX_TOKENS = flags.DEFINE_integer(
-    "max_tokens", 0, "Of one answer of the endpoint; 0 leaves it to the endpoint.", lower_bound=0
+    "max_tokens",
+    0,
+    "Of one answer of the endpoint; 0 leaves it to the endpoint.",
+    lower_bound=0,
+    flag_values=FLAGS,
 )
-_PARALLEL = flags.DEFINE_integer("parallel", 8, "Conversations with it at a time.", lower_bound=1)
+_PARALLEL = flags.DEFINE_integer(
+    "parallel", 8, "Conversations with it at a time.", lower_bound=1, flag_values=FLAGS
+)
 _TRANSCRIPTS = flags.DEFINE_string(
-    "transcripts", "", 'File of --player=transcript; a line: {"id": ..., "messages": [...]}.'
+    "transcripts",
+    "",
+    'File of --player=transcript; a line: {"id": ..., "messages": [...]}.',
+    flag_values=FLAGS,
 )
-_SAMPLES = flags.DEFINE_integer("samples", 0, "How many of the 1,000; 0: all.", lower_bound=0)
+_SAMPLES = flags.DEFINE_integer(
+    "samples", 0, "How many of the 1,000; 0: all.", lower_bound=0, flag_values=FLAGS
+)
 _DISTRACTORS = flags.DEFINE_integer(
-    "distractors", -1, "Unused tools offered beside a sample's own; -1: the whole domain's tools."
+    "distractors",
+    -1,
+    "Unused tools offered beside a sample's own; -1: the whole domain's tools.",
+    flag_values=FLAGS,
 )
 _WHOLE = flags.DEFINE_bool(
-    "whole_responses", False, "Show responses uncut; else through config.projection."
+    "whole_responses",
+    False,
+    "Show responses uncut; else through config.projection.",
+    flag_values=FLAGS,
 )
 
 
@@ -87,4 +113,4 @@ def _player(config: ConfigDict, workdir: str) -> tuple[Player, str]:
 
 
 if __name__ == "__main__":
-    main.run(evaluate_complexfuncbench)
+    main.run(evaluate_complexfuncbench, FLAGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -9,6 +10,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from tooltrain.cli import own_flags
 from tooltrain.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -24,11 +26,13 @@ WORKDIR = flags.DEFINE_string(
 
 def run(
     command: Callable[[ConfigDict, str], None],
+    own: flags.FlagValues | None = None,
     *,
     without_workdir: Callable[[], bool] = lambda: False,
 ) -> None:
     """Parses the flags and calls `command(config, workdir)`; never returns.
 
+    own: the flags that only this command has (`own_flags`).
     without_workdir: whether, by its other flags, the command can do without --workdir (it
     is given "" then).
 
@@ -51,12 +55,13 @@ def run(
         except UserError as error:
             _fail(_one_line(error))
 
-    app.run(main, flags_parser=_parse_flags)
+    parser = functools.partial(_parse_flags, own=own or flags.FlagValues())
+    app.run(main, flags_parser=parser)
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
+def _parse_flags(argv: list[str], own: flags.FlagValues) -> list[str]:
     try:
-        rest = flags.FLAGS(argv)
+        rest = own_flags.parse(argv, own)
     except (KeyError, AttributeError) as error:  # --config.field where there is no such field
         paths = [arg.partition("=")[0] for arg in argv if arg.startswith("--config.")]
         given = next((path for path in paths if path.rpartition(".")[2] in str(error)), paths[0])

@@ -27,29 +27,62 @@ from tooltrain.errors import UserError
 from tooltrain.synthesis.provenance import mine
 
 _SOURCES = ("complexfuncbench", "atlas", "booking", "openapi", "mcp", "callables", "released")
-_SOURCE = flags.DEFINE_string("source", "complexfuncbench", f"One of {', '.join(_SOURCES)}.")
-_WHEEL = flags.DEFINE_string(
-    "wheel", "", "complexfuncbench, booking, released: wheel to read; empty: download the pinned."
+FLAGS = flags.FlagValues()
+_SOURCE = flags.DEFINE_string(
+    "source", "complexfuncbench", f"One of {', '.join(_SOURCES)}.", flag_values=FLAGS
 )
-_SIZE = flags.DEFINE_integer("size", None, "atlas: about how many requests; unset: all.")
-_DOCUMENT = flags.DEFINE_string("document", "", "openapi: the document's file.")
-_URL = flags.DEFINE_string("url", "", "openapi: base URL; mcp: a streamable HTTP server's.")
-_COMMAND = flags.DEFINE_string("command", "", "mcp: the command that starts a stdio server.")
+_WHEEL = flags.DEFINE_string(
+    "wheel",
+    "",
+    "complexfuncbench, booking, released: wheel to read; empty: download the pinned.",
+    flag_values=FLAGS,
+)
+_SIZE = flags.DEFINE_integer(
+    "size", None, "atlas: about how many requests; unset: all.", flag_values=FLAGS
+)
+_DOCUMENT = flags.DEFINE_string("document", "", "openapi: the document's file.", flag_values=FLAGS)
+_URL = flags.DEFINE_string(
+    "url", "", "openapi: base URL; mcp: a streamable HTTP server's.", flag_values=FLAGS
+)
+_COMMAND = flags.DEFINE_string(
+    "command", "", "mcp: the command that starts a stdio server.", flag_values=FLAGS
+)
 _CALLABLES = flags.DEFINE_string(
-    "callables", "", "callables: module:attribute, a list of functions or (Tool, function) pairs."
+    "callables",
+    "",
+    "callables: module:attribute, a list of functions or (Tool, function) pairs.",
+    flag_values=FLAGS,
 )
 _RELEASED = flags.DEFINE_list(
-    "released", [], "released: booking_api_cache.json (.json) and trace files (.jsonl)."
+    "released",
+    [],
+    "released: booking_api_cache.json (.json) and trace files (.jsonl).",
+    flag_values=FLAGS,
 )
 _PLAN = flags.DEFINE_string(
-    "plan", "", "module:attribute, a Plan or a function of the seed; empty: from the schemas."
+    "plan",
+    "",
+    "module:attribute, a Plan or a function of the seed; empty: from the schemas.",
+    flag_values=FLAGS,
 )
-_KEY = flags.DEFINE_string("key_variable", "", "Environment variable of openapi's or mcp's key.")
-_RATE = flags.DEFINE_float("rate", None, "Attempts a second, at most.", lower_bound=0)
-_CONCURRENCY = flags.DEFINE_integer("concurrency", 1, "Requests under way at once.", lower_bound=1)
-_MAX_ATTEMPTS = flags.DEFINE_integer("max_attempts", None, "Attempts of this run, at most.")
-_MAX_SECONDS = flags.DEFINE_float("max_seconds", None, "Seconds of this run, at most.")
-_TIMEOUT_S = flags.DEFINE_float("timeout_s", 30.0, "Seconds that one request may take.")
+_KEY = flags.DEFINE_string(
+    "key_variable", "", "Environment variable of openapi's or mcp's key.", flag_values=FLAGS
+)
+_RATE = flags.DEFINE_float(
+    "rate", None, "Attempts a second, at most.", lower_bound=0, flag_values=FLAGS
+)
+_CONCURRENCY = flags.DEFINE_integer(
+    "concurrency", 1, "Requests under way at once.", lower_bound=1, flag_values=FLAGS
+)
+_MAX_ATTEMPTS = flags.DEFINE_integer(
+    "max_attempts", None, "Attempts of this run, at most.", flag_values=FLAGS
+)
+_MAX_SECONDS = flags.DEFINE_float(
+    "max_seconds", None, "Seconds of this run, at most.", flag_values=FLAGS
+)
+_TIMEOUT_S = flags.DEFINE_float(
+    "timeout_s", 30.0, "Seconds that one request may take.", flag_values=FLAGS
+)
 
 
 def record(config: ConfigDict, workdir: str) -> None:
@@ -213,4 +246,4 @@ def _say_it_is_there(path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    main.run(record)
+    main.run(record, FLAGS)

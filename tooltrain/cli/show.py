@@ -21,10 +21,17 @@ from tooltrain.cli import files
 from tooltrain.errors import UserError
 from tooltrain.rollout.terminal import episode_lines
 
-_FIRST = flags.DEFINE_integer("first", 1, "The first episode shown, from 1.", lower_bound=1)
-_COUNT = flags.DEFINE_integer("count", 1, "How many are shown.", lower_bound=1)
+FLAGS = flags.FlagValues()
+_FIRST = flags.DEFINE_integer(
+    "first", 1, "The first episode shown, from 1.", lower_bound=1, flag_values=FLAGS
+)
+_COUNT = flags.DEFINE_integer("count", 1, "How many are shown.", lower_bound=1, flag_values=FLAGS)
 _COLOR = flags.DEFINE_enum(
-    "color", "auto", ["auto", "always", "never"], "auto: in a terminal, unless NO_COLOR is set."
+    "color",
+    "auto",
+    ["auto", "always", "never"],
+    "auto: in a terminal, unless NO_COLOR is set.",
+    flag_values=FLAGS,
 )
 
 
@@ -63,4 +70,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    files.run(main)
+    files.run(main, FLAGS)

@@ -34,30 +34,43 @@ from tooltrain.synthesis.report import report, report_lines
 from tooltrain.synthesis.stream import TraceWriter
 from tooltrain.synthesis.writer import QueryWriter, write_splits
 
+FLAGS = flags.FlagValues()
 CHECK = flags.DEFINE_string(
     "check",
     None,
     "Trace file (JSON lines, ours or the paper's) to report on instead of synthesizing; with "
     "--workdir, against what its cache holds and its projection shows.",
+    flag_values=FLAGS,
 )
 EXPORT = flags.DEFINE_string(
-    "export", None, "File to write all traces to as well, as JSON lines with their responses."
+    "export",
+    None,
+    "File to write all traces to as well, as JSON lines with their responses.",
+    flag_values=FLAGS,
 )
 AGAINST = flags.DEFINE_list(
     "against",
     [],
     "Trace files, or lists of queries, to report the overlap of each split with (beside "
     "ComplexFuncBench where the cache holds its samples).",
+    flag_values=FLAGS,
 )
 WRITER_URL = flags.DEFINE_string(
     "writer_url",
     None,
     "Base URL of an OpenAI-compatible endpoint that writes the queries (else the grammar "
     "does); its key is read from OPENAI_API_KEY.",
+    flag_values=FLAGS,
 )
-WRITER_MODEL = flags.DEFINE_string("writer_model", None, "Model that the endpoint is asked for.")
-WRITER_PARALLEL = flags.DEFINE_integer("writer_parallel", 8, "Requests at a time.", 1)
-WRITER_TRIES = flags.DEFINE_integer("writer_tries", 3, "Answers asked for a filling.", 1)
+WRITER_MODEL = flags.DEFINE_string(
+    "writer_model", None, "Model that the endpoint is asked for.", flag_values=FLAGS
+)
+WRITER_PARALLEL = flags.DEFINE_integer(
+    "writer_parallel", 8, "Requests at a time.", 1, flag_values=FLAGS
+)
+WRITER_TRIES = flags.DEFINE_integer(
+    "writer_tries", 3, "Answers asked for a filling.", 1, flag_values=FLAGS
+)
 
 
 def synthesize(config: ConfigDict, workdir: str) -> None:
@@ -128,4 +141,4 @@ def _environment(config: ConfigDict, workdir: str) -> Environment:
 
 
 if __name__ == "__main__":
-    main.run(synthesize, without_workdir=lambda: CHECK.value is not None)
+    main.run(synthesize, FLAGS, without_workdir=lambda: CHECK.value is not None)
