@@ -26,7 +26,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import platform
 import random
 import statistics
 import tempfile
@@ -35,6 +34,7 @@ from collections.abc import Callable, Iterator
 
 import orjson
 
+from benchmarks.machine import machine
 from tooltrain.calls.parser import parse_calls
 from tooltrain.env.cache import Cache
 from tooltrain.env.environment import open_environment
@@ -249,7 +249,7 @@ def measure(given: argparse.Namespace, directory: pathlib.Path) -> dict[str, obj
     result: dict[str, object] = {
         "source": {"entries": len(source), "digest": source.digest[:16]},
         "built": [build(source, n, paths[n]) for n in sizes if not paths[n].exists()],
-        "machine": machine(),
+        "machine": fresh(machine),
     }
     opened = {}
     for n, path in paths.items():
@@ -278,20 +278,6 @@ def measure(given: argparse.Namespace, directory: pathlib.Path) -> dict[str, obj
         target.unlink()
     result["json"] = plain
     return result
-
-
-def machine() -> dict[str, object]:
-    model = [
-        line.partition(":")[2].strip()
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "processor": model[0] if model else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load": [round(load, 1) for load in os.getloadavg()],
-        "python": platform.python_version(),
-    }
 
 
 def main() -> None:

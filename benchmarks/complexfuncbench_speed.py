@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
+from benchmarks.machine import machine
 from tooltrain.calls.parser import parse_calls
 from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.tokenizer import train_tokenizer
@@ -91,9 +90,7 @@ def measure(cache: str, vocab_size: int, whole: bool, projection: dict[str, int]
         "read_samples": reading,
         "play_score_write": playing,
         "all": whole_clock.seconds(),
-        "cores": os.cpu_count(),
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
+        "machine": machine(),
     }
 
 

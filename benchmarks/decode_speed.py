@@ -1,6 +1,6 @@
 """Tokens a second of prefill, decode and training for the tiny policy, as one JSON object.
 
-    python benchmarks/decode_speed.py [--repeats=5]
+    python -m benchmarks.decode_speed [--repeats=5]
 
 Times are the least of `repeats` runs after a warm-up one, in milliseconds of wall time; beside
 them the CPU time of the same process, which a loaded machine inflates less. On Linux set
@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.machine import machine
 from tooltrain.policy import kv_cache
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import Transformer, init_params
@@ -138,10 +139,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
     report = {
-        "jax": jax.__version__,
-        "backend": jax.default_backend(),
-        "cpus": os.cpu_count(),
-        "load_average_before": os.getloadavg()[0],
+        "machine": machine(),
         "parameters": sum(p.size for p in jax.tree.leaves(init_params(CONFIG, jax.random.key(0)))),
         "train": {f"{b} x {t}": training(b, t, repeats) for b, t in ((4, 512), (8, 512))},
         "rollout": {f"at length {n}": rolling_out(n, repeats) for n in (128, 256, 384)},

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import time
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.machine import machine, seconds
+from benchmarks.roofline import prefill_operations
 from tooltrain.policy import kv_cache
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import Params
@@ -56,23 +54,6 @@ def random_params(config: PolicyConfig) -> Params:
     )
 
 
-def operations(config: PolicyConfig, rows: int, tokens: int) -> float:
-    """Additions and multiplications of a prefill; norms and rotations are left out."""
-    h, inner, kv = config.d_model, config.num_heads, config.num_kv_heads
-    attention = h * config.head_dim * (2 * inner + 2 * kv)
-    matrices = config.num_layers * (attention + 3 * h * config.d_ff)
-    pairs = tokens * (tokens + 1) / 2
-    scores = 4 * config.num_layers * inner * config.head_dim * pairs
-    return rows * (2 * matrices * tokens + scores)
-
-
-def seconds(run: Callable[[], object]) -> np.ndarray:
-    """(wall, CPU)"""
-    start = np.array([time.perf_counter(), time.process_time()])
-    jax.block_until_ready(run())
-    return np.array([time.perf_counter(), time.process_time()]) - start
-
-
 def measure(config: PolicyConfig, rows: int, tokens: int, repeats: int) -> dict[str, object]:
     params = jax.jit(lambda p: kv_cache.unstack(config, p))(random_params(config))
     prompt = jnp.ones((rows, tokens), jnp.int32)
@@ -99,7 +80,7 @@ def measure(config: PolicyConfig, rows: int, tokens: int, repeats: int) -> dict[
         prefills.append(seconds(lambda: prefill(params, prompt)))
         for (m, k, n), pair in zip(products, pairs, strict=True):
             rates.append(2 * m * k * n / seconds(lambda pair=pair: product(*pair)))
-    prefilled = operations(config, rows, tokens) / np.min(prefills, axis=0) / 1e9
+    prefilled = prefill_operations(config, rows, tokens) / np.min(prefills, axis=0) / 1e9
     product_rate = np.max(rates, axis=0) / 1e9
     by = ("wall", "cpu") if cpu else ("wall",)
     return {
@@ -124,11 +105,7 @@ def main() -> None:
     given = flags.parse_args()
     config = smollm2(given.dtype, given.layers)
     report = measure(config, given.rows, given.tokens, given.repeats) | {
-        "device": jax.devices()[0].device_kind,
-        "processor": platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 2),
-        "jax": jax.__version__,
+        "machine": machine(),
     }
     print(json.dumps(report, indent=2))
 

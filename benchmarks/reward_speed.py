@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import pathlib
-import platform
 import time
 from collections.abc import Callable
 
@@ -26,6 +25,7 @@ import jax
 import numpy as np
 
 from benchmarks import reward_strategies
+from benchmarks.machine import machine
 from tooltrain.calls.encoder import encode_calls, encode_gold, take_gold
 from tooltrain.calls.parser import parse_calls
 from tooltrain.rewards.compat import read_gold
@@ -96,9 +96,7 @@ def measure(folder: pathlib.Path | None, count: int, repeats: int) -> dict[str, 
     }
     return result | {
         "compilations_over_100_mixed_batches": compilations(parsed, gold, rows),
-        "device": jax.devices()[0].device_kind,
-        "processor": platform.processor() or platform.machine(),
-        "jax": jax.__version__,
+        "machine": machine(),
     }
 
 

@@ -16,7 +16,6 @@ import argparse
 import collections
 import json
 import os
-import platform
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ if hasattr(os, "sched_setaffinity"):  # before numpy starts its threads
 
 import numpy as np
 
+from benchmarks.machine import machine
 from tooltrain.env.cache import Cache
 from tooltrain.env.environment import open_environment
 from tooltrain.synthesis.compile import Compiled
@@ -126,8 +126,7 @@ def measure(path: str, views: bool, grow: int, fillings: int, traces: int) -> di
         "fillings_per_s": best,
         "drafts_per_s": drafted,
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "processor": platform.processor() or platform.machine(),
-        "cores_used": len(os.sched_getaffinity(0)),
+        "machine": machine(),
         "numpy": np.__version__,
         "first_fault": faults[0] if faults else "",
     }

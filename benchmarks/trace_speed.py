@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from collections.abc import Callable
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
+from benchmarks.machine import machine
 from tooltrain.data.traces import trace_to_json
 from tooltrain.env.environment import open_environment
 from tooltrain.synthesis.derive import underivable
@@ -75,9 +75,7 @@ def measure(cache: str, suite: str, traces: int, queries: int, more: dict) -> di
         "queries": queries,
         "repeated_without_values": 1 - len(blanks) / queries,
         "rejected_wordings": dict(stream.rejected.most_common(8)),
-        "processor": platform.processor() or platform.machine(),
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
+        "machine": machine(),
     }
 
 

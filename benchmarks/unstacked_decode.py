@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.prefill_speed import random_params, seconds, smollm2
+from benchmarks.machine import machine, seconds
+from benchmarks.prefill_speed import random_params, smollm2
 from tooltrain.policy import kv_cache
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import Params, head_logits
@@ -67,11 +66,7 @@ def main() -> None:
     }
     report |= {
         "layers": given.layers,
-        "device": jax.devices()[0].device_kind,
-        "processor": platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 2),
-        "jax": jax.__version__,
+        "machine": machine(),
     }
     print(json.dumps(report, indent=2))
 
