@@ -93,7 +93,7 @@ def get_config() -> ConfigDict:
     config.grpo = ConfigDict()
     config.grpo.optimizer = "adamw"
     config.grpo.split = "train_rl"  # whose prompts are rolled out
-    config.grpo.steps = 34
+    config.grpo.steps = 72
     config.grpo.prompts_per_step = 8
     config.grpo.generations = 16  # rollouts of one prompt, compared with each other
     config.grpo.learning_rate = 1.5e-4
@@ -102,7 +102,9 @@ def get_config() -> ConfigDict:
     config.grpo.final_lr_fraction = 0.1
     config.grpo.updates_per_batch = 1  # passes over the rollouts of a step
     config.grpo.minibatches = 1  # optimizer steps in a pass
-    config.grpo.microbatches = 8  # parts of a minibatch that run one after another, for memory
+    config.grpo.row_len = 768  # tokens of a row of an update, into which rollouts are packed
+    config.grpo.share_prefixes = True  # rows hold trees: what rollouts have in common, once
+    config.grpo.microbatch_rows = 4  # rows that an update works on at a time, for memory
     config.grpo.epsilon_low = 0.2  # the ratio is clipped to [1 - low, 1 + high]
     config.grpo.epsilon_high = 0.2  # > low: DAPO's clip-higher
     # Of k3 to the SFT policy; 0 skips that policy, which makes an update a third faster.
@@ -126,8 +128,8 @@ def get_config() -> ConfigDict:
     config.grpo.max_len = 640  # tokens of an episode, prompt and responses included
     config.grpo.slots = 64  # episodes decoded together
     config.grpo.log_every_steps = 1
-    config.grpo.checkpoint_every_steps = 17
-    config.grpo.eval_every_steps = 17
+    config.grpo.checkpoint_every_steps = 24
+    config.grpo.eval_every_steps = 24
     config.grpo.eval_episodes = 128  # of the validation split, greedily
     config.grpo.sample_episodes = 2  # written to episodes.jsonl at each logged step
 

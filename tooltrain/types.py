@@ -216,18 +216,25 @@ class EncodedGold(NamedTuple):
 
 
 class GRPOBatch(NamedTuple):
-    """One GRPO update. Row b is one rollout; padding rows have an all-zero mask.
+    """One GRPO update: trees of rollouts in rows, see `train.rollout_batch.pack_rollouts`.
 
-    advantages: of each sampled token, 0 elsewhere; the same number at all tokens of a turn.
-    Log-probabilities are nats, float32, and stand at the index of the token they are the
-    probability of.
+    What the policy reads, [B, T]: token s is seen by the tokens s to visible_to[s] of its row;
+    positions count from the start of the prompt. What it learns from, [B, E]: targets[e], one
+    sampled token of one rollout, predicted at predictors[e] of the row. completion_mask: 0
+    where an entry is padding; rollout_ids: number of the rollout in its row; advantages: the
+    same number at all tokens of a turn. Log-probabilities are nats, float32.
     """
 
     tokens: Int[Any, "B T"]
-    completion_mask: Float[Any, "B T"]
-    old_logprobs: Float[Any, "B T"]
-    ref_logprobs: Float[Any, "B T"]
-    advantages: Float[Any, "B T"]
+    positions: Int[Any, "B T"]
+    visible_to: Int[Any, "B T"]
+    predictors: Int[Any, "B E"]
+    targets: Int[Any, "B E"]
+    completion_mask: Float[Any, "B E"]
+    rollout_ids: Int[Any, "B E"]
+    old_logprobs: Float[Any, "B E"]
+    ref_logprobs: Float[Any, "B E"]
+    advantages: Float[Any, "B E"]
 
 
 class SFTBatch(NamedTuple):

@@ -24,9 +24,9 @@ def _inputs(rows=2, heads=4, kv_heads=2, width=16, dtype=jnp.float32):
     return *arrays, jnp.asarray(segments)
 
 
-def _out_and_gradients(implementation, q, k, v, cotangent, segments):
+def _out_and_gradients(implementation, q, k, v, cotangent, segments, visible_to=None):
     def attend(q, k, v):
-        return causal_attention(q, k, v, segments, implementation)
+        return causal_attention(q, k, v, segments, implementation, visible_to)
 
     @jax.jit
     def both(q, k, v):
@@ -34,6 +34,35 @@ def _out_and_gradients(implementation, q, k, v, cotangent, segments):
         return out, *back(cotangent)
 
     return both(q, k, v)
+
+
+@pytest.mark.parametrize("implementation", ["auto", "splash"])
+def test_branches_of_a_tree_see_what_they_have_in_common_and_not_each_other(implementation):
+    # Tokens 0-69 go on as 70-129, or as 130-139.
+    q, k, v, cotangent, _ = _inputs()
+    last = np.repeat([LENGTH - 1, 129, LENGTH - 1], [70, 60, 10])
+    visible_to = jnp.asarray(np.stack([last, last]), jnp.int32)
+    arrays = q, k, v, cotangent, None
+    got = _out_and_gradients(implementation, *arrays, visible_to)
+    for start, end in ((70, 130), (130, LENGTH)):
+        keep = np.r_[0:70, start:end]
+        alone = (x[:, keep] for x in (q, k, v, cotangent))
+        want = _out_and_gradients("xla", *alone, None)[0]
+        np.testing.assert_allclose(got[0][:, start:end], want[:, 70:], atol=2e-5)
+    plain = _out_and_gradients("xla", *arrays, visible_to)
+    for a, b in zip(got, plain, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_segments_side_by_side_are_trees_without_branches():
+    *arrays, segments = _inputs()
+    last = np.repeat([69, LENGTH - 1], [70, 70])
+    visible_to = jnp.asarray(np.stack([last] * 2), jnp.int32)
+    segments = segments.at[-1, 130:].set(2)
+    as_tree = _out_and_gradients("auto", *arrays, None, visible_to)
+    as_segments = _out_and_gradients("auto", *arrays, segments)
+    for a, b in zip(as_tree, as_segments, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("implementation", ["auto", "splash"])

@@ -101,7 +101,7 @@ def tiny_config() -> ConfigDict:
     config.sft.update(log_every_steps=1, checkpoint_every_steps=2, eval_every_steps=2)
     config.sft.update(copy_warmup_examples=0, copy_fraction=0.25, augment_fraction=0.0)
     config.grpo.update(steps=4, prompts_per_step=4, generations=4, slots=16, max_len=192)
-    config.grpo.update(microbatches=1)
+    config.grpo.update(row_len=256, microbatch_rows=8)
     config.grpo.update(kl_coefficient=0.001)
     config.grpo.update(split="train")  # too few traces to keep some from SFT
     config.grpo.update(max_turns=3, max_turn_tokens=32, warmup_steps=1, log_every_steps=1)

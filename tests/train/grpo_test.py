@@ -141,12 +141,26 @@ def test_greedy_rollouts_are_refused(trained, warm_config):
         grpo.train(config, str(trained))
 
 
-def test_every_pass_over_the_rollouts_takes_each_row_once():
-    assert grpo.minibatch_rows(8, 2, 1, seed=0) == [None, None]
-    parts = grpo.minibatch_rows(8, 2, 4, seed=0)
-    assert [len(part) for part in parts] == [2] * 8
-    assert sorted(np.concatenate(parts[:4])) == sorted(np.concatenate(parts[4:])) == list(range(8))
-    assert not np.array_equal(np.concatenate(parts[:4]), np.concatenate(parts[4:]))
+def test_every_pass_takes_each_group_once():
+    groups = np.array([0, 2, 3, 5, 7])
+    np.testing.assert_array_equal(grpo.minibatch_groups(groups, 2, 1, seed=0), [groups] * 2)
+    parts = grpo.minibatch_groups(groups, 2, 2, seed=0)
+    assert [len(part) for part in parts] == [3, 2, 3, 2]
+    first, second = np.concatenate(parts[:2]), np.concatenate(parts[2:])
+    assert sorted(first) == sorted(second) == groups.tolist()
+    assert not np.array_equal(first, second)
+
+
+def test_no_minibatch_is_empty():
+    assert [len(part) for part in grpo.minibatch_groups(np.array([4]), 2, 3, seed=0)] == [1, 1]
+    assert not grpo.minibatch_groups(np.array([], int), 1, 1, seed=0)
+
+
+def test_rows_too_short_for_a_rollout_are_refused(trained, warm_config):
+    config = warm_config.copy_and_resolve_references()
+    config.grpo.row_len = 100
+    with pytest.raises(UserError, match=r"row_len is 100, but rollouts may have 192 tokens"):
+        grpo.train(config, str(trained))
 
 
 def test_every_step_of_every_run_draws_from_a_seed_of_its_own():

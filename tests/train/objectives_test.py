@@ -162,6 +162,19 @@ def test_the_sequence_ratio_is_the_geometric_mean_over_sampled_tokens():
     np.testing.assert_allclose(jnp.exp(got), [[4.0, 4.0, 4.0]], rtol=1e-6)
 
 
+def test_rollouts_of_one_row_are_weighed_and_averaged_apart():
+    # Rollouts 0 (two sampled tokens), 1 (one), and padding; the second row is all padding.
+    rollouts = jnp.array([[0, 0, 0, 1, 1, 0], [0] * 6])
+    mask = jnp.array([[0.0, 1.0, 1.0, 0.0, 1.0, 0.0], [0.0] * 6])
+    weights = objectives.loss_weights(mask, "sequence_mean", rollout_ids=rollouts)
+    np.testing.assert_allclose(weights[0], [0, 0.25, 0.25, 0, 0.5, 0])
+    weights = objectives.loss_weights(mask, "constant", 10, rollouts)
+    np.testing.assert_allclose(weights, mask / 20.0)
+    log_ratio = jnp.log(jnp.array([[1.0, 2.0, 8.0, 1.0, 3.0, 1.0], [1.0] * 6]))
+    ratio = jnp.exp(objectives.sequence_log_ratio(log_ratio, mask, rollouts))
+    np.testing.assert_allclose(ratio[0], [4, 4, 4, 3, 3, 4], rtol=1e-6)
+
+
 def test_the_sequence_ratio_has_gspos_gradient():
     # GSPO's surrogate with one advantage: d s / d l_t = s / n, at every sampled token.
     mask = jnp.array([[1.0, 1.0, 0.0]])
@@ -185,6 +198,11 @@ def worked_batch() -> tuple[TokenStatistics, GRPOBatch]:
     entropy = jnp.array([[9.0, 1.0, 2.0], [9.0, 3.0, 9.0]])
     batch = GRPOBatch(
         tokens=jnp.zeros((2, 3), jnp.int32),
+        positions=jnp.broadcast_to(jnp.arange(3), (2, 3)),
+        visible_to=jnp.full((2, 3), 2),
+        predictors=jnp.array([[0, 0, 1]] * 2),
+        targets=jnp.zeros((2, 3), jnp.int32),
+        rollout_ids=jnp.zeros((2, 3), jnp.int32),
         completion_mask=mask,
         old_logprobs=(logprobs - log_ratio) * mask,
         ref_logprobs=(logprobs + log_reference) * mask,

@@ -1,6 +1,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -13,20 +14,22 @@ from tooltrain.train.optimizer import make_optimizer
 from tooltrain.train.state import TrainState
 from tooltrain.types import GRPOBatch, SFTBatch
 
-V, B, T = 64, 8, 12
+V, B, T, E = 64, 8, 12, 7
+SAMPLED = (3, 4, 7, 8, 9)  # places of the tokens that a rollout of `grpo_batch` sampled
 POLICY = PolicyConfig(
     vocab_size=V, num_layers=2, d_model=16, num_heads=2, num_kv_heads=2, head_dim=8, d_ff=32
 )
 MODEL = Transformer(POLICY)
 
 
-def apply_fn(params, tokens, positions, segment_ids):
-    return MODEL.apply({"params": params}, tokens, positions, segment_ids)
+def apply_fn(params, *inputs):
+    return MODEL.apply({"params": params}, *inputs)
 
 
-def logits_are_parameters(params, tokens, positions, segment_ids):
+def logits_are_parameters(params, tokens, positions, segment_ids, visible_to=None, at=None):
     """A policy whose logits are its only parameter: gradients can be read off one by one."""
-    return params["embedding"].reshape(*tokens.shape, V)
+    logits = params["embedding"].reshape(*tokens.shape, V)
+    return logits if at is None else jnp.take_along_axis(logits, at[..., None], axis=1)
 
 
 def mesh_of(data: int, fsdp: int, tensor: int):
@@ -46,15 +49,24 @@ def sft_batch(seed: int = 0) -> SFTBatch:
 
 
 def grpo_batch(seed: int = 0) -> GRPOBatch:
-    """Rows as the drawn example of types.py: prompt, completion, tool, completion, padding."""
+    """Rows as the drawn example of types.py: prompt, completion, tool, completion, padding.
+    The last entries of each row are padding."""
     rng = np.random.default_rng(seed)
-    mask = np.repeat(np.array([[0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 0, 0]], np.float32), B, axis=0)
+    tokens = rng.integers(0, V, (B, T), dtype=np.int32)
+    predictors = np.zeros((B, E), np.int32)
+    predictors[:, : len(SAMPLED)] = np.array(SAMPLED) - 1
+    mask = np.repeat(np.arange(E)[None] < len(SAMPLED), B, axis=0).astype(np.float32)
     mask[-1] = 0.0  # a padding row
     return GRPOBatch(
-        tokens=rng.integers(0, V, (B, T), dtype=np.int32),
+        tokens=tokens,
+        positions=np.broadcast_to(np.arange(T, dtype=np.int32), (B, T)).copy(),
+        visible_to=np.full((B, T), T - 1, np.int32),
+        predictors=predictors,
+        targets=np.take_along_axis(tokens, predictors + 1, axis=1),
         completion_mask=mask,
-        old_logprobs=mask * rng.normal(-4.0, 0.3, (B, T)).astype(np.float32),
-        ref_logprobs=mask * rng.normal(-4.0, 0.3, (B, T)).astype(np.float32),
+        rollout_ids=np.zeros((B, E), np.int32),
+        old_logprobs=mask * rng.normal(-4.0, 0.3, (B, E)).astype(np.float32),
+        ref_logprobs=mask * rng.normal(-4.0, 0.3, (B, E)).astype(np.float32),
         advantages=mask * rng.normal(size=(B, 1)).astype(np.float32),
     )
 
@@ -112,11 +124,14 @@ def test_one_device_and_eight_make_the_same_step(kind, optimizer):
         check_close(state.params, expected.params)
 
 
-@pytest.mark.parametrize(("kind", "optimizer"), [("sft", muon), ("grpo", adamw)])
-def test_four_microbatches_make_the_step_of_one_batch(kind, optimizer):
+@pytest.mark.parametrize(
+    ("kind", "optimizer", "four"),
+    [("sft", muon, {"microbatches": 4}), ("grpo", adamw, {"microbatch_rows": B // 4})],
+)
+def test_four_microbatches_make_the_step_of_one_batch(kind, optimizer, four):
     batches = [BATCHES[kind]()]
     whole, whole_metrics = run(kind, (1, 1, 1), optimizer, batches)
-    parts, parts_metrics = run(kind, (1, 1, 1), optimizer, batches, microbatches=4)
+    parts, parts_metrics = run(kind, (1, 1, 1), optimizer, batches, **four)
     check_close(parts_metrics, whole_metrics)
     check_close(parts.params, whole.params)
 
@@ -124,6 +139,40 @@ def test_four_microbatches_make_the_step_of_one_batch(kind, optimizer):
 def test_a_batch_that_microbatches_do_not_divide_is_an_error():
     with pytest.raises(ValueError, match="8 rows cannot be split into 3"):
         run("sft", (1, 1, 1), adamw, [sft_batch()], microbatches=3)
+    with pytest.raises(ValueError, match="microbatches of 3 rows do not divide 8 rows"):
+        run("grpo", (1, 1, 1), adamw, [grpo_batch()], microbatch_rows=3)
+
+
+def test_parts_that_hold_nothing_are_not_worked_on():
+    batch = grpo_batch()
+    first = [train_state.row_position(rank, B, 2) for rank in range(3)]
+    kept = np.isin(np.arange(B), first)[:, None]
+    batch = jax.tree.map(lambda x: np.where(kept, x, 0), batch)
+    calls = []
+
+    def counting(params, *inputs):
+        jax.debug.callback(lambda: calls.append(1))
+        return apply_fn(params, *inputs)
+
+    mesh, _, step = programs("grpo", (1, 1, 1), adamw, apply=counting, microbatch_rows=2)
+    _, metrics = step(fresh_state(mesh, adamw), sharding.shard_batch(mesh, batch))
+    jax.effects_barrier()
+    assert len(calls) == 2
+    _, whole = run("grpo", (1, 1, 1), adamw, [batch])
+    check_close(jax.device_get(metrics), whole)
+
+
+def test_log_probabilities_do_not_depend_on_the_parts_they_are_computed_in():
+    mesh, shardings, _ = programs("grpo", (1, 1, 1), adamw)
+    params = fresh_state(mesh, adamw).params
+    batch = sharding.shard_batch(mesh, grpo_batch())
+    whole, parts = (
+        train_state.make_logprobs_step(apply_fn, mesh, shardings.params, microbatch_rows=rows)(
+            params, batch
+        )
+        for rows in (0, 2)
+    )
+    np.testing.assert_allclose(whole, parts, atol=1e-5)
 
 
 def gradient_of_logits(kind: str, batch, **options) -> np.ndarray:
@@ -139,8 +188,8 @@ def gradient_of_logits(kind: str, batch, **options) -> np.ndarray:
 def test_prompts_tool_tokens_and_padding_get_exactly_zero_gradient_in_grpo():
     batch = grpo_batch()
     gradient = gradient_of_logits("grpo", batch, kl_coefficient=0.1, entropy_coefficient=0.1)
-    # logits[t] predict token t + 1; the last logits predict nothing.
-    predicts_sampled = np.pad(batch.completion_mask[:, 1:], ((0, 0), (0, 1))) > 0
+    predicts_sampled = np.zeros((B, T), bool)
+    predicts_sampled[:-1, np.array(SAMPLED) - 1] = True
     np.testing.assert_array_equal(gradient[~predicts_sampled], 0.0)
     assert np.all(np.abs(gradient[predicts_sampled]).max(axis=-1) > 0)
 
@@ -149,11 +198,13 @@ def test_perturbing_what_was_not_sampled_changes_no_bit_of_the_update():
     # Not the tokens before a sampled one: those are context, and rightly matter.
     batch = grpo_batch()
     unsampled = batch.completion_mask == 0
-    noise = np.random.default_rng(7).normal(0, 50, (B, T)).astype(np.float32) * unsampled
+    noise = np.random.default_rng(7).normal(0, 50, (B, E)).astype(np.float32) * unsampled
     padding = np.zeros((B, T), bool)
     padding[:, -2:] = padding[-1] = True
     other = batch._replace(
         tokens=np.where(padding, (batch.tokens + 5) % V, batch.tokens),
+        targets=np.where(unsampled, (batch.targets + 5) % V, batch.targets),
+        advantages=batch.advantages + noise,
         old_logprobs=batch.old_logprobs + noise,
         ref_logprobs=batch.ref_logprobs - noise,
     )
@@ -188,9 +239,9 @@ def test_the_state_that_is_passed_in_is_donated():
 def test_a_step_is_traced_once_a_shape():
     traces = []
 
-    def counting(params, tokens, positions, segment_ids):
+    def counting(params, tokens, *others):
         traces.append(tokens.shape)
-        return apply_fn(params, tokens, positions, segment_ids)
+        return apply_fn(params, tokens, *others)
 
     mesh, _, step = programs("grpo", (2, 2, 2), adamw, apply=counting)
     half = jax.tree.map(lambda x: x[:4], grpo_batch())
@@ -206,7 +257,7 @@ def test_at_the_policy_that_sampled_both_kls_are_zero():
     logprobs = train_state.make_logprobs_step(apply_fn, mesh, shardings.params)
     state = fresh_state(mesh, adamw)
     batch = sharding.shard_batch(mesh, grpo_batch())
-    own = logprobs(state.params, batch.tokens)
+    own = logprobs(state.params, batch)
     _, metrics = step(state, batch._replace(ref_logprobs=own, old_logprobs=own))
     np.testing.assert_allclose(metrics["kl"], 0.0, atol=1e-9)
     np.testing.assert_allclose(metrics["approx_kl"], 0.0, atol=1e-9)

@@ -21,9 +21,11 @@ _MAX_UNROLLED_LAYERS = 8  # more would cost compile time: it grows with every la
 class TrainingLayer(Layer):
     """A layer with causal attention over its own tokens, in the form `nn.scan` wants."""
 
-    def __call__(self, x: Float[Array, "B T D"], angles, segment_ids):
+    def __call__(self, x: Float[Array, "B T D"], angles, segment_ids, visible_to):
         q, k, v = self.project(x, angles)
-        attended = attention.causal_attention(q, k, v, segment_ids, self.config.attention)
+        attended = attention.causal_attention(
+            q, k, v, segment_ids, self.config.attention, visible_to
+        )
         return self.merge(x, attended), None
 
 
@@ -43,12 +45,16 @@ class Transformer(nn.Module):
         tokens: Int[Array, "B T"],
         positions: Int[Array, "B T"],
         segment_ids: Int[Array, "B T"] | None = None,
-    ) -> Float[Array, "B T V"]:
-        """Logits (float32) of the token after each token.
+        visible_to: Int[Array, "B T"] | None = None,
+        at: Int[Array, "B E"] | None = None,
+    ) -> Float[Array, "B E V"]:
+        """Logits (float32) of what follows the tokens `at` these places of their row.
 
+        at None: every place, E = T.
         positions: from 0, within the segment. segment_ids: tokens attend to earlier tokens
         of equal id; 0 is padding. None: each row is one segment, and padding must stand
-        only at its end (where causality hides it).
+        only at its end (where causality hides it). visible_to: instead of segments, the last
+        token that may see each token, for trees of sequences (`attention.causal_mask`).
         """
         c = self.config
         embedding = self.param(
@@ -64,12 +70,14 @@ class Transformer(nn.Module):
             layer,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
             length=c.num_layers,
             unroll=_scan_unroll(c.num_layers),
         )
-        x, _ = layers(c, name="layers")(x, angles, segment_ids)
+        x, _ = layers(c, name="layers")(x, angles, segment_ids, visible_to)
 
+        if at is not None:
+            x = jnp.take_along_axis(x, at[..., None], axis=1)
         params = {
             "embedding": embedding,
             "final_norm": self.param("final_norm", nn.initializers.ones, (c.d_model,)),

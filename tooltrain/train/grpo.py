@@ -40,7 +40,7 @@ from tooltrain.train.checkpoint import (
 )
 from tooltrain.train.metrics import MetricsWriter
 from tooltrain.train.optimizer import make_optimizer, make_schedule
-from tooltrain.train.rollout_batch import bucket_length, bucket_rows, pad_rollouts
+from tooltrain.train.rollout_batch import pack_rollouts, padding_share
 from tooltrain.train.rollout_metrics import episode_line, rollout_metrics
 from tooltrain.train.state import (
     abstract_state,
@@ -66,9 +66,17 @@ def train(config: ConfigDict, workdir: str) -> None:
     # --- mesh -----------------------------------------------------------------------
     mesh = sharding.make_mesh(config.mesh)
     full = grpo.prompts_per_step * grpo.generations
-    parts = grpo.minibatches * grpo.microbatches
-    sharding.check_batch_size(mesh, full // parts, "config.grpo.prompts_per_step x generations")
-    row_multiple = parts * mesh.shape["data"] * mesh.shape["fsdp"]
+    sharding.check_batch_size(mesh, grpo.microbatch_rows, "config.grpo.microbatch_rows")
+    check_rows(grpo)
+    largest_minibatch = -(-grpo.prompts_per_step // grpo.minibatches) * grpo.generations
+    pack = functools.partial(
+        pack_rollouts,
+        # One shape for all batches: rows that hold nothing cost nothing.
+        rows=-(-largest_minibatch // grpo.microbatch_rows) * grpo.microbatch_rows,
+        row_len=grpo.row_len,
+        microbatch_rows=grpo.microbatch_rows,
+        share_prefixes=grpo.share_prefixes,
+    )
 
     # --- data -----------------------------------------------------------------------
     cache_path = config.cache or f"{workdir}/cache/{config.suite}.sqlite"
@@ -86,8 +94,8 @@ def train(config: ConfigDict, workdir: str) -> None:
     policy = PolicyConfig(vocab_size=template.tokenizer.vocab_size, **config.policy.to_dict())
     model = Transformer(policy)
 
-    def apply_fn(params, tokens, positions, segment_ids):
-        return model.apply({"params": params}, tokens, positions, segment_ids)
+    def apply_fn(params, *inputs):
+        return model.apply({"params": params}, *inputs)
 
     engine = Engine(policy, num_slots=grpo.slots, max_len=grpo.max_len, eos_id=template.eos_id)
     play = functools.partial(
@@ -132,14 +140,22 @@ def train(config: ConfigDict, workdir: str) -> None:
         temperature=grpo.temperature,
         aggregation=grpo.loss_aggregation,
         max_tokens=grpo.max_turns * grpo.max_turn_tokens,
-        microbatches=grpo.microbatches,
+        microbatch_rows=grpo.microbatch_rows,
+        share_prefixes=grpo.share_prefixes,
         epsilon_low=grpo.epsilon_low,
         epsilon_high=grpo.epsilon_high,
         kl_coefficient=grpo.kl_coefficient,
         entropy_coefficient=grpo.entropy_coefficient,
         sequence_ratio=grpo.sequence_ratio,
     )
-    logprobs_fn = make_logprobs_step(apply_fn, mesh, shardings.params, temperature=grpo.temperature)
+    logprobs_fn = make_logprobs_step(
+        apply_fn,
+        mesh,
+        shardings.params,
+        temperature=grpo.temperature,
+        microbatch_rows=grpo.microbatch_rows,
+        share_prefixes=grpo.share_prefixes,
+    )
     credit = choose_credit(grpo)
     reward_fn = functools.partial(reward.rewards_to_go, choose_reward(grpo), grpo.max_turns)
 
@@ -224,41 +240,36 @@ def train(config: ConfigDict, workdir: str) -> None:
                     credit(to_go.reshape(*grouped, -1), num_turns.reshape(grouped))
                 ).reshape(full, -1)
                 no_variance = np.asarray(objectives.zero_variance(rewards.reshape(grouped)))
-                kept = np.arange(full)
+                kept = np.arange(len(batch_traces))  # groups
                 if grpo.filter_zero_variance:
                     some = np.any(advantages, axis=1).reshape(grouped).any(axis=1)
-                    kept = np.flatnonzero(np.repeat(some & ~no_variance, grpo.generations))
+                    kept = np.flatnonzero(some & ~no_variance)
                 clock.lap("reward_seconds")
 
                 # --- update ---------------------------------------------------------
-                chosen = [played[i] for i in kept]
-                updates = []
-                if chosen:  # else all groups were alike: nothing to learn from
-                    host_batch = pad_rollouts(
-                        chosen,
-                        advantages[kept],
-                        rows=bucket_rows(len(chosen), full, row_multiple),
-                        length=bucket_length(max(len(r.tokens) for r in chosen), grpo.max_len),
-                        pad_id=template.pad_id,
+                # The rollouts of a group stay together: they share most of their tokens.
+                members = np.arange(full).reshape(grouped)
+                batches = []
+                for part in minibatch_groups(
+                    kept,
+                    grpo.updates_per_batch,
+                    grpo.minibatches,
+                    step_seed(config.seed, step),
+                ):
+                    chosen = members[part].ravel()
+                    host_batch = pack(
+                        [played[i] for i in chosen], advantages[chosen], pad_id=template.pad_id
                     )
                     batch = sharding.shard_batch(mesh, host_batch)
                     if recompute_old:
-                        old_logprobs = logprobs_fn(state.params, batch.tokens)
-                        batch = batch._replace(old_logprobs=old_logprobs)
+                        batch = batch._replace(old_logprobs=logprobs_fn(state.params, batch))
                     if ref_params is not None:
-                        ref_logprobs = logprobs_fn(ref_params, batch.tokens)
-                        batch = batch._replace(ref_logprobs=ref_logprobs)
-                    for rows in minibatch_rows(
-                        len(host_batch.tokens),
-                        grpo.updates_per_batch,
-                        grpo.minibatches,
-                        step_seed(config.seed, step),
-                    ):
-                        part = (
-                            batch if rows is None else jax.tree.map(lambda x, r=rows: x[r], batch)
-                        )
-                        state, update_metrics = step_fn(state, part)
-                        updates.append(update_metrics)
+                        batch = batch._replace(ref_logprobs=logprobs_fn(ref_params, batch))
+                    batches.append((batch, padding_share(host_batch, grpo.microbatch_rows)))
+                updates = []
+                for batch, padding in batches:
+                    state, update_metrics = step_fn(state, batch)
+                    updates.append(update_metrics | {"padding": padding})
 
                 # While the devices work: what the rollouts were like.
                 metrics = rollout_metrics(
@@ -283,8 +294,6 @@ def train(config: ConfigDict, workdir: str) -> None:
                 if updates:
                     for name in updates[0]:
                         metrics[name] = sum(u[name] for u in updates) / len(updates)
-                    held = sum(len(rollout.tokens) for rollout in chosen)
-                    metrics["padding"] = 1 - held / host_batch.tokens.size
                 writer.step(
                     step,
                     {**metrics, "learning_rate": schedule(state.step)},
@@ -343,14 +352,29 @@ def step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0] >> 1)
 
 
-def minibatch_rows(
-    rows: int, passes: int, minibatches: int, seed: int
-) -> Sequence[np.ndarray | None]:
-    """Rows of each optimizer step; None: all, in order. Each pass is shuffled anew."""
-    if minibatches == 1:
-        return [None] * passes
+def check_rows(grpo: ConfigDict) -> None:
+    """Raises UserError unless every rollout fits in a row of an update."""
+    if grpo.row_len < grpo.max_len:
+        raise UserError(
+            f"config.grpo.row_len is {grpo.row_len}, but rollouts may have {grpo.max_len} tokens "
+            "(config.grpo.max_len); give rows at least as many"
+        )
+
+
+def minibatch_groups(
+    groups: np.ndarray, passes: int, minibatches: int, seed: int
+) -> Sequence[np.ndarray]:
+    """Groups of each optimizer step; none is empty. Each pass is shuffled anew; in a pass of one
+    minibatch they stay in order."""
     rng = np.random.default_rng(seed)
-    return [part for _ in range(passes) for part in np.split(rng.permutation(rows), minibatches)]
+    return [
+        part
+        for _ in range(passes)
+        for part in np.array_split(
+            groups if minibatches == 1 else rng.permutation(groups), minibatches
+        )
+        if len(part)
+    ]
 
 
 class _Clock:

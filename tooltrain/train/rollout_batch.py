@@ -1,69 +1,173 @@
-"""Rollouts of any length and number -> one of few array shapes, so that steps stay compiled."""
+"""Rollouts of any length and number -> rows of one shape, with little computed twice.
+
+The rollouts of a group begin with one prompt, and many go on alike: the same call, the same
+response. A row holds such rollouts as a tree, written depth first; each token is there once
+and is seen by its descendants alone (arXiv 2511.00413). Two rollouts, which part after a:
+
+    rollouts       p q a r b c      p q a s d        (p q: the prompt; a, b, c, d: sampled)
+    tokens         p q a r b s .                     (no logits after a last token are needed)
+    visible_to     5 5 5 4 4 5 7                     (padding: past the end of the row)
+    positions      0 1 2 3 4 3 0
+
+What is learned from is a list of entries, one a sampled token of a rollout:
+
+    rollout_ids    0 0 0 1 1 .
+    targets        a b c a d .
+    predictors     1 3 4 1 5 .                       (index in `tokens`)
+
+So logits are computed where something was sampled, and nowhere else.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
+from tooltrain.train.state import row_position
 from tooltrain.types import GRPOBatch, Rollout
 
-MIN_LENGTH = 64
 
-
-def bucket_length(longest: int, max_len: int) -> int:
-    """The least of 64, 96, 128, 192, 256, 384, 512 ... (2^k and 3 * 2^k), or max_len, that
-    holds `longest` tokens: at most a third of a longest row is padding."""
-    length = MIN_LENGTH
-    while length < longest:
-        length = length * 3 // 2 if length & (length - 1) == 0 else length * 4 // 3
-    return min(length, max_len)
-
-
-def bucket_rows(rows: int, full: int, multiple: int) -> int:
-    """The least quarter of `full` rows, as a multiple of `multiple`, that holds `rows`.
-
-    Quarters: groups without variance are left out and often number half of a batch, and
-    each size is compiled once a length.
-    """
-    for quarter in (1, 2, 3):
-        size = -(-full * quarter // (4 * multiple)) * multiple
-        if rows <= size:
-            return size
-    return full
-
-
-def pad_rollouts(
-    rollouts: Sequence[Rollout], advantages: np.ndarray, *, rows: int, length: int, pad_id: int
+def pack_rollouts(
+    rollouts: Sequence[Rollout],
+    advantages: np.ndarray,
+    *,
+    rows: int,
+    row_len: int,
+    microbatch_rows: int,
+    pad_id: int,
+    share_prefixes: bool = True,
 ) -> GRPOBatch:
-    """Rollouts as one GRPOBatch of numpy arrays [rows, length]; ref_logprobs are 0 as yet.
+    """Rollouts as one GRPOBatch of numpy arrays, T = E = row_len; ref_logprobs are 0 as yet.
 
     advantages: [rollouts, turns], of the tokens that each rollout sampled in each turn; a
     turn past the last column counts as the last (one column: an advantage a rollout).
+    share_prefixes=False: rollouts stand side by side, each with all of its tokens. Rows are
+    filled in the order of `state.row_position`; a rollout that sampled nothing is left out.
 
-        completion_mask   0 0 0 1 1 0 0 1 1 1 0
-        turn                    0 0     1 1 1       (runs of sampled tokens)
-        advantages        0 0 0 a a 0 0 b b b 0
-
-    Raises ValueError when a rollout or their number does not fit: nothing is cut off.
+    Raises ValueError when a rollout is longer than a row, or when they need more rows:
+    nothing is cut off.
     """
-    longest = max((len(rollout.tokens) for rollout in rollouts), default=0)
-    if len(rollouts) > rows or longest > length:
+    sequences = [_sequence(i, r) for i, r in enumerate(rollouts) if r.completion_mask.any()]
+    packed = _fill_rows(sequences, row_len, share_prefixes)
+    if len(packed) > rows:
         raise ValueError(
-            f"{len(rollouts)} rollouts of up to {longest} tokens do not fit in [{rows}, {length}]"
+            f"{len(rollouts)} rollouts need {len(packed)} rows of {row_len} tokens, got {rows}"
         )
-    tokens = np.full((rows, length), pad_id, np.int32)
-    mask = np.zeros((rows, length), np.float32)
-    logprobs = np.zeros((rows, length), np.float32)
-    for row, rollout in enumerate(rollouts):
-        end = len(rollout.tokens)
-        tokens[row, :end] = rollout.tokens
-        mask[row, :end] = rollout.completion_mask
-        logprobs[row, :end] = rollout.logprobs
-    spread = np.zeros_like(logprobs)
-    if rollouts:
-        starts = np.diff(mask[: len(rollouts)], axis=1, prepend=0.0) > 0
-        turn = np.clip(np.cumsum(starts, axis=1) - 1, 0, advantages.shape[1] - 1)
-        of_turn = np.take_along_axis(advantages, turn, axis=1)
-        spread[: len(rollouts)] = of_turn * mask[: len(rollouts)]
-    return GRPOBatch(tokens, mask, logprobs, np.zeros_like(logprobs), spread)
+    shape = (rows, row_len)
+    batch = GRPOBatch(
+        tokens=np.full(shape, pad_id, np.int32),
+        positions=np.zeros(shape, np.int32),
+        visible_to=np.full(shape, row_len, np.int32),
+        predictors=np.zeros(shape, np.int32),
+        targets=np.zeros(shape, np.int32),
+        completion_mask=np.zeros(shape, np.float32),
+        rollout_ids=np.zeros(shape, np.int32),
+        old_logprobs=np.zeros(shape, np.float32),
+        ref_logprobs=np.zeros(shape, np.float32),
+        advantages=np.zeros(shape, np.float32),
+    )
+    for rank, row in enumerate(packed):
+        views = GRPOBatch(*(x[row_position(rank, rows, microbatch_rows)] for x in batch))
+        _write_row(views, row.sequences, rollouts, advantages, share_prefixes)
+    return batch
+
+
+def padding_share(batch: GRPOBatch, microbatch_rows: int) -> float:
+    """Share of the tokens of a batch that are worked on and hold nothing, in [0, 1]."""
+    row_len = batch.tokens.shape[1]
+    filled = np.count_nonzero(batch.completion_mask.any(axis=1))
+    worked_on = -(-filled // microbatch_rows) * microbatch_rows * row_len
+    return 1 - np.count_nonzero(batch.visible_to < row_len) / max(worked_on, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sequence:
+    """What a rollout has to be read as: all tokens before the last sampled one."""
+
+    rollout: int  # index
+    tokens: np.ndarray
+    sampled: int  # how many tokens it sampled
+    order: bytes  # sorts as the tokens do
+
+
+@dataclasses.dataclass
+class _Row:
+    tokens: int = 0
+    entries: int = 0
+    sequences: list[_Sequence] = dataclasses.field(default_factory=list)
+
+
+def _sequence(index: int, rollout: Rollout) -> _Sequence:
+    sampled = np.flatnonzero(rollout.completion_mask)
+    tokens = np.asarray(rollout.tokens[: sampled[-1]], np.int32)
+    return _Sequence(index, tokens, len(sampled), tokens.astype(">i4").tobytes())
+
+
+def _fill_rows(sequences: Sequence[_Sequence], row_len: int, share_prefixes: bool) -> list[_Row]:
+    """Best fit: the row where a sequence adds least, of those the fullest; else a new row.
+
+    Sequences come in order, so what a row has in common with the next one is what its last
+    one has.
+    """
+    packed: list[_Row] = []
+    for sequence in sorted(sequences, key=lambda s: s.order):
+        length = len(sequence.tokens)
+        if max(length, sequence.sampled) > row_len:
+            raise ValueError(f"a rollout of {length} tokens does not fit in a row of {row_len}")
+        best = None
+        for row in packed:
+            if row.entries + sequence.sampled > row_len:
+                continue
+            shared = _common(row.sequences[-1].tokens, sequence.tokens) if share_prefixes else 0
+            tokens = row.tokens + length - shared
+            if tokens <= row_len and (best is None or (-shared, -tokens) < best[0]):
+                best = (-shared, -tokens), row, tokens
+        if best is None:
+            packed.append(row := _Row())
+            row.tokens = length
+        else:
+            _, row, row.tokens = best
+        row.entries += sequence.sampled
+        row.sequences.append(sequence)
+    return packed
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> int:
+    """Length of the longest common prefix."""
+    n = min(len(a), len(b))
+    differ = a[:n] != b[:n]
+    return int(differ.argmax()) if differ.any() else n
+
+
+def _write_row(
+    row: GRPOBatch,
+    sequences: Sequence[_Sequence],
+    rollouts: Sequence[Rollout],
+    advantages: np.ndarray,
+    share_prefixes: bool,
+) -> None:
+    """Writes sequences, which are in order, into the views of one row."""
+    at = entry = 0
+    before = path = np.zeros(0, np.int32)  # the last sequence, and where its tokens stand
+    for number, sequence in enumerate(sequences):
+        shared = _common(before, sequence.tokens) if share_prefixes else 0
+        new = np.arange(at, at + len(sequence.tokens) - shared, dtype=np.int32)
+        row.tokens[new] = sequence.tokens[shared:]
+        row.positions[new] = np.arange(shared, len(sequence.tokens))
+        at += len(new)
+        before, path = sequence.tokens, np.concatenate([path[:shared], new])
+        row.visible_to[path] = at - 1
+
+        rollout = rollouts[sequence.rollout]
+        sampled = np.flatnonzero(rollout.completion_mask)
+        entries = slice(entry, entry := entry + len(sampled))
+        row.predictors[entries] = path[sampled - 1]
+        row.targets[entries] = rollout.tokens[sampled]
+        row.completion_mask[entries] = 1.0
+        row.rollout_ids[entries] = number
+        row.old_logprobs[entries] = rollout.logprobs[sampled]
+        turn = np.cumsum(np.diff(rollout.completion_mask.astype(np.int8), prepend=0) > 0) - 1
+        last = advantages.shape[1] - 1
+        row.advantages[entries] = advantages[sequence.rollout, np.minimum(turn[sampled], last)]

@@ -21,8 +21,8 @@ from tooltrain.types import GRPOBatch, SFTBatch
 
 Params = Any
 Metrics = dict[str, Float[Array, ""]]
-# (params, tokens [B, T], positions [B, T], segment_ids [B, T] or None) -> logits [B, T, V]
-ApplyFn = Callable[[Params, Array, Array, Array | None], Float[Array, "B T V"]]
+# (params, tokens, positions, segment_ids, visible_to, at) -> logits: see `Transformer`
+ApplyFn = Callable[..., Float[Array, "B E V"]]
 
 
 class TrainState(NamedTuple):
@@ -124,7 +124,11 @@ def make_sft_step(
         # Nothing predicts the first token: its weight must not count in the mean.
         weights = batch.loss_weight.at[:, 0].set(0.0)
         weights = weights / jnp.maximum(jnp.sum(weights), 1e-8)
-        return _update(part_loss, optimizer, state, (batch, weights), microbatches)
+        batch = (batch, weights)
+        if microbatches > 1:
+            batch = jax.tree.map(lambda x: _split(x, microbatches), batch)
+            return _update_in_parts(part_loss, optimizer, state, batch, microbatches)
+        return _update(part_loss, optimizer, state, batch)
 
     return _jit_step(step, mesh, shardings)
 
@@ -161,41 +165,81 @@ def make_grpo_step(
     temperature: float = 1.0,
     aggregation: str = "token_mean",
     max_tokens: int = 0,
-    microbatches: int = 1,
+    microbatch_rows: int = 0,
+    share_prefixes: bool = True,
     **loss_options: Any,
 ) -> Callable[[TrainState, GRPOBatch], tuple[TrainState, Metrics]]:
     """(state, batch) -> (state, metrics): one GRPO update; the state passed in is consumed.
 
     aggregation, max_tokens: see `objectives.loss_weights`; loss_options: keyword arguments
     of `objectives.grpo_loss`. temperature: the one the rollouts were sampled at.
+    microbatch_rows: rows that are worked on at a time (0: all), a divisor of the batch's;
+    parts after the last one that holds something cost nothing, see `row_position`.
+    share_prefixes: whether the rows hold trees, or rollouts side by side.
     metrics: those of `grpo_loss`, loss and grad_norm (before clipping).
     """
 
     def part_loss(params: Params, part: tuple[GRPOBatch, Array]) -> tuple[Array, Metrics]:
         batch, weights = part
-        logits = apply_fn(params, batch.tokens, _positions(batch.tokens), None)
-        statistics = objectives.token_statistics(logits, batch.tokens, temperature)
+        logits = _entry_logits(apply_fn, params, batch, share_prefixes)
+        statistics = objectives.target_statistics(logits, batch.targets, temperature)
         loss, metrics = objectives.grpo_loss(statistics, batch, weights, **loss_options)
         return loss, metrics | {"loss": loss}
 
     def step(state: TrainState, batch: GRPOBatch) -> tuple[TrainState, Metrics]:
-        weights = objectives.loss_weights(batch.completion_mask, aggregation, max_tokens)
-        return _update(part_loss, optimizer, state, (batch, weights), microbatches)
+        weights = objectives.loss_weights(
+            batch.completion_mask, aggregation, max_tokens, batch.rollout_ids
+        )
+        rows = len(batch.tokens)
+        if microbatch_rows in (0, rows):
+            return _update(part_loss, optimizer, state, (batch, weights))
+        parts = jax.tree.map(lambda x: _split(x, _parts(rows, microbatch_rows)), (batch, weights))
+        return _update_in_parts(part_loss, optimizer, state, parts, _used(parts[0].completion_mask))
 
     return _jit_step(step, mesh, shardings)
 
 
 def make_logprobs_step(
-    apply_fn: ApplyFn, mesh: Mesh, param_shardings: Params, *, temperature: float = 1.0
-) -> Callable[[Params, Int[Array, "B T"]], Float[Array, "B T"]]:
-    """(params, tokens) -> log-probabilities of the tokens, nats: the reference policy's."""
+    apply_fn: ApplyFn,
+    mesh: Mesh,
+    param_shardings: Params,
+    *,
+    temperature: float = 1.0,
+    microbatch_rows: int = 0,
+    share_prefixes: bool = True,
+) -> Callable[[Params, GRPOBatch], Float[Array, "B E"]]:
+    """(params, batch) -> log-probabilities of its targets, nats: the reference policy's.
 
-    def step(params: Params, tokens: Int[Array, "B T"]) -> Float[Array, "B T"]:
-        logits = apply_fn(params, tokens, _positions(tokens), None)
-        return objectives.token_logprobs(logits, tokens, temperature)
+    microbatch_rows, share_prefixes: as in `make_grpo_step`; 0 in parts that hold nothing.
+    """
+
+    def logprobs(params: Params, batch: GRPOBatch) -> Float[Array, "B E"]:
+        logits = _entry_logits(apply_fn, params, batch, share_prefixes)
+        return objectives.target_statistics(logits, batch.targets, temperature).logprobs
+
+    def step(params: Params, batch: GRPOBatch) -> Float[Array, "B E"]:
+        rows, entries = batch.targets.shape
+        if microbatch_rows in (0, rows):
+            return logprobs(params, batch)
+        parts = jax.tree.map(lambda x: _split(x, _parts(rows, microbatch_rows)), batch)
+
+        def of_part(i, out):
+            return out.at[i].set(logprobs(params, jax.tree.map(lambda x: x[i], parts)))
+
+        out = jnp.zeros(parts.targets.shape, jnp.float32)
+        out = jax.lax.fori_loop(0, _used(parts.completion_mask), of_part, out)
+        return jnp.swapaxes(out, 0, 1).reshape(rows, entries)
 
     rows = sharding.batch_sharding(mesh)
     return jax.jit(step, in_shardings=(param_shardings, rows), out_shardings=rows)
+
+
+def row_position(rank: int, rows: int, microbatch_rows: int) -> int:
+    """Where the rank-th row of a batch stands, so that rows 0, 1, 2 ... fill one part of
+    `microbatch_rows` after the other, each over all devices."""
+    parts = _parts(rows, microbatch_rows)
+    part, place = divmod(rank, microbatch_rows)
+    return place * parts + part
 
 
 def _jit_step(step, mesh: Mesh, shardings: TrainState):
@@ -207,8 +251,17 @@ def _jit_step(step, mesh: Mesh, shardings: TrainState):
     )
 
 
-def _positions(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    return jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
+def _entry_logits(
+    apply_fn: ApplyFn, params: Params, batch: GRPOBatch, share_prefixes: bool
+) -> Float[Array, "B E V"]:
+    # Without branches the last token of a segment serves as the segment's id, which
+    # attention that knows no trees understands.
+    segment_ids, visible_to = batch.visible_to, None
+    if share_prefixes:
+        segment_ids, visible_to = visible_to, segment_ids
+    return apply_fn(
+        params, batch.tokens, batch.positions, segment_ids, visible_to, batch.predictors
+    )
 
 
 def _update(
@@ -216,30 +269,56 @@ def _update(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     batch: Any,
-    microbatches: int,
 ) -> tuple[TrainState, Metrics]:
-    """One optimizer step on the sum of `part_loss` over the batch's parts.
+    """One optimizer step on `part_loss` of the batch."""
+    (_, metrics), grads = jax.value_and_grad(part_loss, has_aux=True)(state.params, batch)
+    return _apply_gradient(optimizer, state, grads, metrics)
+
+
+def _update_in_parts(
+    part_loss: Callable[[Params, Any], tuple[Array, Metrics]],
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    parts: Any,
+    used: int | Int[Array, ""],
+) -> tuple[TrainState, Metrics]:
+    """One optimizer step on the sum of `part_loss` over the first `used` parts of a batch.
 
     Parts add up to the batch because the weights that `part_loss` uses were made from the
-    whole batch; they run one after another, which divides activation memory.
+    whole batch; they run one after another, which divides activation memory. The number of
+    rounds is a value, not a shape: batches of any fill run the same program.
     """
     gradient = jax.value_and_grad(part_loss, has_aux=True)
-    if microbatches == 1:
-        (_, metrics), grads = gradient(state.params, batch)
-    else:
-        parts = jax.tree.map(lambda x: _split(x, microbatches), batch)
 
-        def add_part(total, part):
-            (_, metrics), grads = gradient(state.params, part)
-            return jax.tree.map(jnp.add, total, (metrics, grads)), None
+    def add_part(i, total):
+        (_, metrics), grads = gradient(state.params, jax.tree.map(lambda x: x[i], parts))
+        return jax.tree.map(jnp.add, total, (metrics, grads))
 
-        shapes = jax.eval_shape(gradient, state.params, jax.tree.map(lambda x: x[0], parts))
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shapes[0][1], shapes[1]))
-        (metrics, grads), _ = jax.lax.scan(add_part, zeros, parts)
+    shapes = jax.eval_shape(gradient, state.params, jax.tree.map(lambda x: x[0], parts))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shapes[0][1], shapes[1]))
+    metrics, grads = jax.lax.fori_loop(0, used, add_part, zeros)
+    return _apply_gradient(optimizer, state, grads, metrics)
+
+
+def _apply_gradient(
+    optimizer: optax.GradientTransformation, state: TrainState, grads: Params, metrics: Metrics
+) -> tuple[TrainState, Metrics]:
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics["grad_norm"] = optax.tree.norm(grads)
     return TrainState(state.step + 1, params, opt_state), metrics
+
+
+def _used(completion_mask: Float[Array, "M B E"]) -> Int[Array, ""]:
+    """The number of parts up to the last one that holds an entry."""
+    holds = jnp.any(completion_mask > 0, axis=(1, 2))
+    return jnp.max(jnp.where(holds, jnp.arange(1, len(holds) + 1), 0))
+
+
+def _parts(rows: int, microbatch_rows: int) -> int:
+    if rows % microbatch_rows:
+        raise ValueError(f"microbatches of {microbatch_rows} rows do not divide {rows} rows")
+    return rows // microbatch_rows
 
 
 def _split(x: Array, microbatches: int) -> Array:
