@@ -183,3 +183,18 @@ def test_lines_after_the_resumed_step_are_dropped_and_so_is_a_cut_one(tmp_path):
     assert path.read_text() == ""
     checkpoint.truncate_lines(tmp_path / "absent.jsonl", 2)
     assert not (tmp_path / "absent.jsonl").exists()
+
+
+def test_the_best_is_kept_beside_the_newest_also_by_a_resumed_run(tmp_path):
+    state, _ = make_state(mesh_of(1, 1, 1))
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        assert checkpoints.best_step is None
+        for step, score in ((1, 0.25), (2, 0.5), (3, None)):
+            checkpoints.save(state, step, {}, score=score)
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step, score in ((4, 0.375), (5, None), (6, None)):
+            checkpoints.save(state, step, {}, score=score)
+        assert checkpoints.best_step == 2
+        assert checkpoints.latest_step == 6
+    names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit())
+    assert names == ["2", "5", "6"]

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from tooltrain.errors import UserError
 from tooltrain.rewards import reward
 from tooltrain.train import grpo, sft
+from tooltrain.train.checkpoint import Checkpoints
 from tooltrain.train.metrics import MetricsWriter
 from tooltrain.types import ObservationKind
 
@@ -75,6 +76,8 @@ def test_the_reference_policy_is_the_one_that_training_started_from(trained):
 def test_held_out_accuracy_is_measured_before_during_and_after(trained):
     steps = [x["step"] for x in lines(trained / "grpo") if "eval/strict_turn_accuracy" in x]
     assert steps == [0, 2, 4]
+    with Checkpoints(trained / "grpo") as checkpoints:
+        assert checkpoints.best_step in (2, 4)
 
 
 def test_sampled_episodes_are_written_turn_by_turn(trained):

@@ -27,19 +27,31 @@ from tooltrain.types import Json
 
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
+SCORE = "score"  # of a checkpoint, in its metadata
 
 
 class Checkpoints:
     """The checkpoints of one stage. A context manager: leaving it waits for the last save.
 
-    keep: how many of the newest stay on disk.
+    keep, keep_best: how many of the newest, and of those saved with the highest scores, stay
+    on disk.
     """
 
-    def __init__(self, directory: pathlib.Path, *, keep: int = 2):
+    def __init__(self, directory: pathlib.Path, *, keep: int = 2, keep_best: int = 1):
+        policies = ocp.training.preservation_policies
         logging.getLogger("absl").setLevel(logging.WARNING)  # 30 lines a save otherwise
         self._checkpointer = ocp.training.Checkpointer(
             (directory / CHECKPOINTS).absolute(),
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            preservation_policy=policies.AnyPreservationPolicy(
+                [
+                    policies.LatestN(keep),
+                    policies.BestN(
+                        get_metric_fn=lambda metrics: metrics[SCORE],
+                        n=keep_best,
+                        keep_checkpoints_without_metrics=False,
+                    ),
+                ]
+            ),
             cleanup_tmp_directories=True,  # left by a killed run
         )
 
@@ -54,10 +66,23 @@ class Checkpoints:
         latest = self._checkpointer.latest
         return None if latest is None else latest.step
 
-    def save(self, state: TrainState, step: int, run: Mapping[str, Json]) -> None:
+    @property
+    def best_step(self) -> int | None:
+        """The step saved with the highest score, the newest of equals; None: none has one."""
+        scored = [
+            (saved.metrics[SCORE], saved.step)
+            for saved in self._checkpointer.checkpoints
+            if saved.metrics
+        ]
+        return max(scored)[1] if scored else None
+
+    def save(
+        self, state: TrainState, step: int, run: Mapping[str, Json], *, score: float | None = None
+    ) -> None:
         """Starts saving and returns once the arrays are copied off the devices.
 
         run: JSON values that, with the state, are the whole run: seed and data iterator.
+        score: how good the policy is on held-out data, higher is better, if that was measured.
         A save that is still under way is waited for. Saving a step twice does nothing.
         """
         if step == self.latest_step:
@@ -70,6 +95,7 @@ class Checkpoints:
                 # Written in the background: the iterator must not move it meanwhile.
                 "run": {**copy.deepcopy(dict(run)), "step": step},
             },
+            metrics=None if score is None else {SCORE: float(score)},
             force=True,
         )
 

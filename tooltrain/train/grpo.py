@@ -192,13 +192,15 @@ def train(config: ConfigDict, workdir: str) -> None:
             (directory / "episodes.jsonl").open("a") as episodes_file,
         ):
             # --- evaluation ---------------------------------------------------------
-            def evaluate(step: int) -> None:
+            def evaluate(step: int) -> float:
+                """Plays the held-out traces greedily; returns their strict turn accuracy."""
                 started = time.perf_counter()
                 prompts = [prompt_of(i, t, template, environment) for i, t in enumerate(held_out)]
                 played = play(state.params, prompts, sampling=GREEDY)
                 rows = [episode.row() for episode in score(held_out, played)]
                 means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
                 writer.evaluation(step, means, time.perf_counter() - started)
+                return means["strict_turn_accuracy"]
 
             if resumed is None:
                 evaluate(0)
@@ -300,15 +302,16 @@ def train(config: ConfigDict, workdir: str) -> None:
                     {**clock.laps, "tokens": sum(len(r.tokens) for r in played)},
                 )
 
+                accuracy = None
                 if step % grpo.eval_every_steps == 0 or step == grpo.steps:
                     writer.flush()
-                    evaluate(step)
+                    accuracy = evaluate(step)
 
                 # --- checkpoint -----------------------------------------------------
                 if step % grpo.checkpoint_every_steps == 0 or step == grpo.steps:
                     writer.flush()  # a state that is not finite is never saved
                     run = {"seed": config.seed, "data": prompt_indices.get_state()}
-                    checkpoints.save(state, step, run)
+                    checkpoints.save(state, step, run, score=accuracy)
 
 
 def choose_reward(grpo: ConfigDict) -> reward.RewardFn:

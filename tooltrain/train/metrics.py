@@ -1,6 +1,7 @@
 """Watching a run: JSON lines, TensorBoard, a progress bar, and the stop at NaN.
 
 metrics.jsonl   what the run computed: the same seed gives the same bytes
+alarms.jsonl    what `alarms.Alarms` saw in it, if anything
 timing.jsonl    what the clock said: seconds and rates, never the same twice
 tensorboard/    both
 """
@@ -20,6 +21,7 @@ import tqdm
 from tensorboardX import SummaryWriter
 
 from tooltrain.errors import UserError
+from tooltrain.train.alarms import Alarms
 from tooltrain.train.checkpoint import truncate_lines
 
 
@@ -51,8 +53,12 @@ class MetricsWriter:
         self._shown: dict[str, float] = {}
         self._last_finite: dict[str, float] = {}
         self._clock = time.perf_counter()
-        for file in ("metrics.jsonl", "timing.jsonl"):
+        for file in ("metrics.jsonl", "timing.jsonl", "alarms.jsonl"):
             truncate_lines(directory / file, resumed_step)
+        self._alarms = Alarms()
+        if resumed_step is not None and (directory / "metrics.jsonl").is_file():
+            for line in (directory / "metrics.jsonl").read_text().splitlines():
+                self._alarms.see(json.loads(line))  # told before
         self._metrics = (directory / "metrics.jsonl").open("a")
         self._timing = (directory / "timing.jsonl").open("a")
         self._board = SummaryWriter(
@@ -123,6 +129,10 @@ class MetricsWriter:
             file.flush()
             for name, value in numbers.items():
                 self._board.add_scalar(f"{self._name}/{name}", value, step)
+        for alarm, message in self._alarms.see(values).items():
+            with (self._directory / "alarms.jsonl").open("a") as file:
+                file.write(json.dumps({"step": step, "alarm": alarm, "message": message}) + "\n")
+            self._bar.write(f"{self._name}: {alarm} at step {step}: {message}", file=sys.stderr)
 
     def _show_numbers(self, values: dict[str, float]) -> None:
         for name in self._show:

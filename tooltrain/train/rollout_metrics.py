@@ -51,6 +51,7 @@ def rollout_metrics(
         "sampled_tokens": float(np.mean([r.completion_mask.sum() for r in played])),
         "turns": float(np.mean([r.num_turns for r in played])),
         "calls_per_episode": kinds.total() / len(played),
+        "no_call_share": float(np.mean([not r.records for r in played])),
         **{f"call/{kind.value}": kinds[kind] / calls for kind in ObservationKind},
         **{f"end/{end.value}": ends[end] / len(played) for end in EndReason},
     }
