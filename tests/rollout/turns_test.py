@@ -10,6 +10,7 @@ import pytest
 
 from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.tokenizer import train_tokenizer
+from tooltrain.env.budget import Budget
 from tooltrain.env.cache import Cache, CacheWriter
 from tooltrain.env.environment import Environment
 from tooltrain.env.projection import Projection
@@ -30,6 +31,7 @@ LIMITS = Limits(
     max_len=4000,
     call_timeout_s=None,
     episode_timeout_s=None,
+    calls=Budget(),
 )
 # Long enough for any call that answers, short enough to fail when one never does.
 LONG_S = 120
@@ -128,6 +130,16 @@ def test_a_call_without_an_answer_in_time_ends_its_episode_and_no_other(play, wo
     assert late.tokens[-1] == world.template.eos_id
     # One thread: it was replaced, or nobody else would have been answered.
     _assert_same(others, play(prompts=world.prompts[1:]))
+
+
+def test_a_call_over_the_budget_is_not_executed_and_the_episode_goes_on(play, world):
+    executed = Gated(world.environment, lambda c: True, lambda c: True)  # counts, holds nothing
+    played = play(executed, generations=2, calls=Budget(calls_per_episode=1))
+    for rollout, free in zip(played, play(generations=2), strict=True):
+        assert rollout.records[0] == free.records[0]
+        assert {r.kind for r in rollout.records[1:]} == {ObservationKind.OVER_BUDGET}
+        assert rollout.num_turns > 1
+    assert len(executed.in_time) == len(played)
 
 
 def test_an_episode_that_waits_past_its_time_ends(play, world):
@@ -320,6 +332,7 @@ def _random_limits(rng) -> Limits:
         max_len=rng.choice((400, 6000, 6000)),
         call_timeout_s=0.2,
         episode_timeout_s=sometimes(1e-9),
+        calls=Budget(sometimes(2), sometimes(4)),
     )
 
 
@@ -364,4 +377,4 @@ def test_random_players_on_booking_end_for_every_reason(booking_environment, epi
     print(episodes, dict(ends), dict(kinds))
     assert ends.total() == episodes
     assert set(ends) == set(EndReason)
-    assert set(kinds) == set(ObservationKind) - {ObservationKind.OVER_BUDGET}
+    assert set(kinds) == set(ObservationKind)

@@ -1,64 +1,46 @@
-"""How many calls a policy may make: in one turn, and in one episode.
-
-session = Session(environment, Budget(calls_per_turn=4, calls_per_episode=10))
-observations = session.execute(calls)       # of one turn
-"""
+"""How many calls a policy may make: in one turn, and in one episode."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
 
-from tooltrain.env.environment import Environment, error
-from tooltrain.types import Call, MalformedCall, Observation, ObservationKind
+from tooltrain.env.environment import error
+from tooltrain.types import Observation, ObservationKind
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """Calls allowed; malformed ones count, as they do in the reward."""
+    """Calls allowed, None: any number; malformed ones count, as they do in the reward.
 
-    calls_per_turn: int
-    calls_per_episode: int
+    Raises ValueError for a number below 1.
+    """
+
+    calls_per_turn: int | None = None
+    calls_per_episode: int | None = None
 
     def __post_init__(self) -> None:
-        if min(self.calls_per_turn, self.calls_per_episode) < 1:
+        if any(n is not None and n < 1 for n in (self.calls_per_turn, self.calls_per_episode)):
             raise ValueError(
-                "calls_per_turn and calls_per_episode must be at least 1, got "
+                "calls_per_turn and calls_per_episode must be at least 1 or None, got "
                 f"{self.calls_per_turn} and {self.calls_per_episode}"
             )
 
+    def over(self, earlier: int, number: int) -> Observation | None:
+        """The answer to a turn's call `number` (from 1), if it is over the budget.
 
-class Session:
-    """One episode in an environment, its calls counted. offered: as in `execute`."""
-
-    def __init__(
-        self, environment: Environment, budget: Budget, offered: Collection[str] | None = None
-    ):
-        self.environment = environment
-        self.budget = budget
-        self.offered = offered
-        self.num_calls = 0  # so far, those over the budget among them
-
-    @property
-    def spent(self) -> bool:
-        """Whether no further call would be executed."""
-        return self.num_calls >= self.budget.calls_per_episode
-
-    def execute(self, calls: Sequence[Call | MalformedCall]) -> list[Observation]:
-        """An observation for each call of one turn; those over the budget are not executed."""
-        left = max(0, self.budget.calls_per_episode - self.num_calls)
-        allowed = min(left, self.budget.calls_per_turn)
-        if left < self.budget.calls_per_turn:
+        earlier: calls of the turns before, those over the budget among them. Such a call is not
+        executed; a turn's calls up to the first such one are answered as without a budget.
+        """
+        if self.calls_per_episode is not None and earlier + number > self.calls_per_episode:
             why = (
-                f"the episode's {self.budget.calls_per_episode} calls are spent; "
+                f"the episode's {self.calls_per_episode} calls are spent; "
                 "answer with what was found"
             )
-        else:
+        elif self.calls_per_turn is not None and number > self.calls_per_turn:
             why = (
-                f"a turn may make {self.budget.calls_per_turn} calls, this one was number "
-                "{}; make it in the next turn"
+                f"a turn may make {self.calls_per_turn} calls, this one was number {number}; "
+                "make it in the next turn"
             )
-        self.num_calls += len(calls)
-        observations = self.environment.execute_all(calls[:allowed], self.offered)
-        over = range(allowed + 1, len(calls) + 1)
-        return observations + [error(ObservationKind.OVER_BUDGET, why.format(n)) for n in over]
+        else:
+            return None
+        return error(ObservationKind.OVER_BUDGET, why)

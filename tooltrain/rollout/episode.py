@@ -14,6 +14,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from tooltrain.data.chat_template import ChatTemplate
+from tooltrain.env.budget import Budget
 from tooltrain.env.environment import Environment
 from tooltrain.policy.transformer import Params
 from tooltrain.rollout.engine import Engine, Request
@@ -44,6 +45,7 @@ def rollouts(
     max_failed_turns: int | None = None,
     max_episode_tokens: int | None = None,
     max_response_tokens: int | None = None,
+    calls: Budget = Budget(),  # noqa: B008 (frozen)
     tool_threads: int = 0,
     call_timeout_s: float | None = None,
     episode_timeout_s: float | None = None,
@@ -55,12 +57,12 @@ def rollouts(
     time limit is reached. A prompt that leaves no room in `engine.max_len` ends at once,
     CONTEXT_FULL, with its tokens and nothing sampled.
 
-    max_...: see `Limits`. tool_threads: 0 answers calls between two decode segments, right for
-    recorded responses (well under a millisecond each), and every run decodes the same rows
-    together, so it repeats to the last bit; n > 0 answers them on n host threads while other
-    slots decode, right for tools that take time. call_timeout_s: of one call, from when a
-    thread takes it up (needs tool_threads); episode_timeout_s: from when an episode gets a
-    slot. A call without an answer by then is recorded as TIMED_OUT and ends its episode.
+    max_..., calls: see `Limits`. tool_threads: 0 answers calls between two decode segments,
+    right for recorded responses (well under a millisecond each), and every run decodes the
+    same rows together, so it repeats to the last bit; n > 0 answers them on n host threads
+    while other slots decode, right for tools that take time. call_timeout_s: of one call, from
+    when a thread takes it up (needs tool_threads); episode_timeout_s: from when an episode gets
+    a slot. A call without an answer by then is recorded as TIMED_OUT and ends its episode.
 
     Raises ValueError for an empty prompt, two prompts of one id, or a limit below 1.
     """
@@ -80,6 +82,7 @@ def rollouts(
         max_failed_turns=max_failed_turns,
         max_episode_tokens=max_episode_tokens,
         max_response_tokens=max_response_tokens,
+        calls=calls,
         max_len=engine.max_len,
         call_timeout_s=call_timeout_s,
         episode_timeout_s=episode_timeout_s,

@@ -17,10 +17,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from tooltrain.data.chat_template import ChatTemplate
+from tooltrain.env.budget import Budget
 from tooltrain.env.environment import Environment
 from tooltrain.rollout import tools
 from tooltrain.rollout.tools import Answer, Job, ToolThreads
-from tooltrain.types import Call, CallRecord, EndReason, MalformedCall, ObservationKind, Rollout
+from tooltrain.types import (
+    Call,
+    CallRecord,
+    EndReason,
+    MalformedCall,
+    Observation,
+    ObservationKind,
+    Rollout,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +103,8 @@ class Limits:
     max_episode_tokens: sampled in a turn, in all turns. max_response_tokens: of the text of one
     call's response; a longer one is not shown (recorded responses are kept short by the
     projection). max_len: tokens of prompt, turns and responses. call_timeout_s,
-    episode_timeout_s: seconds of wall time.
+    episode_timeout_s: seconds of wall time. calls: a call over it is answered with an error that
+    says so, and the episode goes on.
 
     Raises ValueError, naming the field, for a count below 1 or a time that is not positive.
     """
@@ -107,10 +117,13 @@ class Limits:
     max_len: int
     call_timeout_s: float | None
     episode_timeout_s: float | None
+    calls: Budget
 
     def __post_init__(self):
-        for name, value in dataclasses.asdict(self).items():
-            if value is not None and (value <= 0 if name.endswith("_s") else value < 1):
+        for name, value in vars(self).items():
+            if isinstance(value, int | float) and (
+                value <= 0 if name.endswith("_s") else value < 1
+            ):
                 raise ValueError(f"{name} is {value}; a limit is above 0, and None is no limit.")
 
 
@@ -152,7 +165,11 @@ class Turns:
         every call that was emitted, also those of a turn that was cut short.
         """
         episode.calls = self._calls(episode)
-        answers = [functools.partial(self._answer, c, episode.prompt.tools) for c in episode.calls]
+        earlier, offered = len(episode.records), episode.prompt.tools
+        answers = [
+            functools.partial(self._answer, call, offered, self.limits.calls.over(earlier, number))
+            for number, call in enumerate(episode.calls, 1)
+        ]
         if self.threads is not None and answers:
             episode.jobs = [self.threads.submit(answer) for answer in answers]
         else:
@@ -194,8 +211,13 @@ class Turns:
         stopped = turn[-1] == self.template.eos_id
         return self.template.calls(self.template.text(turn[:-1] if stopped else turn))
 
-    def _answer(self, call: Call | MalformedCall, offered: Sequence[str] | None) -> Answer:
-        observation = self.environment.execute(call, offered=offered)
+    def _answer(
+        self,
+        call: Call | MalformedCall,
+        offered: Sequence[str] | None,
+        over_budget: Observation | None,
+    ) -> Answer:
+        observation = over_budget or self.environment.execute(call, offered=offered)
         return Answer(observation, self.environment.show(call, observation))
 
     def _overdue(self, episode: Episode) -> EndReason | None:
