@@ -110,7 +110,34 @@ def test_dr_grpo_advantages_are_only_centred():
     np.testing.assert_array_equal(advantages, [[-0.5, 0.5]])
 
 
+def test_component_advantages_of_a_worked_batch():
+    # Two groups of two rollouts, two components. Within a group a component that differs by d is
+    # -1/sqrt 2, 1/sqrt 2 whatever d (sample std d/sqrt 2), one that does not is 0:
+    #   group 0: (0, 1), (1, 1)  -> -0.7071, 0.7071         since only the first differs
+    #   group 1: (0, 0), (1, 3)  -> 2 x -0.7071, 2 x 0.7071 since both do
+    # Over the batch: mean 0, sample std sqrt((0.5 + 0.5 + 2 + 2) / 3) = sqrt(5/3) = 1.290994;
+    # 0.7071 / 1.290994 = 0.547723, and twice that.
+    rewards = jnp.array([[[0.0, 1.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 3.0]]])
+    found = objectives.component_advantages(rewards, jnp.ones(2))
+    np.testing.assert_allclose(
+        found, [[-0.547723, 0.547723], [-1.095445, 1.095445]], rtol=1e-5, atol=1e-6
+    )
+    # The sum alone cannot tell these groups apart.
+    alike = objectives.group_advantages(jnp.sum(rewards, axis=-1))
+    np.testing.assert_allclose(alike[0], alike[1], rtol=1e-5)
+
+
+def test_components_are_weighed_after_they_are_normalised():
+    # Components opposed within the group: A = (-0.7071, 0.7071) and (0.7071, -0.7071); weights
+    # 3 and 1 leave 2 x (-0.7071, 0.7071), whose sample std is 2: (-0.7071, 0.7071).
+    rewards = jnp.array([[[0.0, 500.0], [1.0, 0.0]]])
+    found = objectives.component_advantages(rewards, jnp.array([3.0, 1.0]))
+    np.testing.assert_allclose(found, [[-np.sqrt(0.5), np.sqrt(0.5)]], rtol=1e-5)
+
+
 def test_a_group_of_one_is_an_error():
+    with pytest.raises(ValueError, match="2 or more"):
+        objectives.component_advantages(jnp.zeros((3, 1, 2)), jnp.ones(2))
     with pytest.raises(ValueError, match="2 or more"):
         objectives.group_advantages(jnp.zeros((3, 1)))
 
@@ -185,6 +212,34 @@ def test_the_sequence_ratio_has_gspos_gradient():
         return jnp.sum(objectives.loss_weights(mask, "sequence_mean") * ratio)
 
     np.testing.assert_allclose(jax.grad(surrogate)(log_ratio), [[2.0, 2.0, 0.0]], rtol=1e-6)
+
+
+def test_truncated_importance_of_worked_tokens():
+    # Ratios 0.5, 1, 8 with cap 2: weights 0.5, 1, 2; the fourth token was not sampled.
+    old = jnp.log(jnp.array([0.25, 0.5, 0.8, 1.0]))
+    rollout = jnp.log(jnp.array([0.5, 0.5, 0.1, 1e-30]))
+    mask = jnp.array([1.0, 1.0, 1.0, 0.0])
+    weights, metrics = objectives.truncated_importance(old, rollout, mask, 2.0)
+    np.testing.assert_allclose(weights, [0.5, 1.0, 2.0, 0.0], rtol=1e-6)
+    # k3 of the ratios: r - 1 - log r = -0.5 + log 2, 0, 7 - log 8; |log r| = log 2, 0, log 8.
+    np.testing.assert_allclose(metrics["mismatch_kl"], (6.5 - 2 * np.log(2)) / 3, rtol=1e-6)
+    np.testing.assert_allclose(metrics["mismatch_abs"], 4 * np.log(2) / 3, rtol=1e-6)
+    np.testing.assert_allclose(metrics["truncated_share"], 1 / 3, rtol=1e-6)
+
+
+def test_truncated_importance_without_a_cap_makes_the_surrogate_that_of_the_sampler():
+    # E over q of (p / q) f = E over p of f.
+    p, q, f = (jnp.array(x) for x in ([0.5, 0.3, 0.2], [0.2, 0.2, 0.6], [1.0, -2.0, 3.0]))
+    weights, _ = objectives.truncated_importance(jnp.log(p), jnp.log(q), jnp.ones(3), jnp.inf)
+    np.testing.assert_allclose(jnp.sum(q * weights * f), jnp.sum(p * f), rtol=1e-6)
+
+
+def test_truncated_importance_of_nothing_sampled_is_zero_and_finite():
+    weights, metrics = objectives.truncated_importance(
+        jnp.zeros(2), jnp.array([0.0, -1e4]), jnp.zeros(2), 2.0
+    )
+    np.testing.assert_array_equal(weights, 0.0)
+    assert all(float(value) == 0.0 for value in metrics.values())
 
 
 def worked_batch() -> tuple[TokenStatistics, GRPOBatch]:

@@ -190,6 +190,21 @@ def turn_advantages(
     return centred / (jnp.sqrt(variance) + epsilon)
 
 
+def component_advantages(
+    rewards: Float[Array, "P G K"], weights: Float[Array, " K"], *, epsilon: float = 1e-6
+) -> Float[Array, "P G"]:
+    """(S - mean(S)) / (std(S) + epsilon) over the whole batch, of S = sum over k of w_k A_k.
+
+    A_k: `group_advantages` of the k-th component of the reward alone. Rollouts that earned the
+    same sum in different ways are thus told apart, and a component of small variance is heard.
+    Source: GDPO (arXiv 2601.05242, section 3), without its conditioned rewards; std has ddof 1,
+    as everywhere here. Raises ValueError for groups of one.
+    """
+    of_component = jax.vmap(lambda r: group_advantages(r, epsilon=epsilon), -1, -1)(rewards)
+    total = of_component @ weights
+    return (total - jnp.mean(total)) / (jnp.std(total, ddof=1) + epsilon)
+
+
 def zero_variance(rewards: Float[Array, "P G"], threshold: float = 1e-6) -> Bool[Array, " P"]:
     """Groups whose rollouts all earned the same (sample std < threshold): no gradient.
 
@@ -224,6 +239,38 @@ def clipped_surrogate(
     clipped = jnp.clip(ratio, 1.0 - epsilon_low, 1.0 + epsilon_high)
     plain, held = ratio * advantages, clipped * advantages
     return jnp.minimum(plain, held), held < plain
+
+
+def truncated_importance(
+    old_logprobs: Float[Array, "*S"],
+    rollout_logprobs: Float[Array, "*S"],
+    completion_mask: Float[Array, "*S"],
+    cap: float,
+) -> tuple[Float[Array, "*S"], dict[str, Float[Array, ""]]]:
+    """w = min(exp(old_logprobs - rollout_logprobs), cap) where sampled, 0 elsewhere.
+
+    old: of the policy that is about to be updated, as the trainer computes it; rollout: of the
+    policy that sampled, as the sampler computed it. The surrogate is linear in the advantages
+    and w >= 0, so multiplying these by w corrects it for what was sampled by another policy.
+    Source: truncated importance sampling (Ionides 2008, J. Comput. Graph. Stat. 17(2)), for
+    samplers that differ from the trainer: Yao et al. 2025, "Your efficient RL framework
+    secretly brings you off-policy RL training".
+
+    Also returns how far the two are apart, means over sampled tokens: mismatch_kl, k3 of
+    KL(rollout || old); mismatch_abs, of |old - rollout|, nats; truncated_share, where the cap
+    holds.
+    """
+    sampled = completion_mask > 0
+    # Elsewhere both are 0 or unknown, and the exponential of their difference may overflow.
+    difference = jnp.where(sampled, old_logprobs - rollout_logprobs, 0.0)
+    ratio = jnp.exp(difference)
+    count = jnp.maximum(jnp.sum(sampled), 1)
+    metrics = {
+        "mismatch_kl": jnp.sum(kl_k3(jnp.zeros_like(difference), difference)) / count,
+        "mismatch_abs": jnp.sum(jnp.abs(difference)) / count,
+        "truncated_share": jnp.sum(ratio > cap) / count,
+    }
+    return jnp.where(sampled, jnp.minimum(ratio, cap), 0.0), metrics
 
 
 def sequence_log_ratio(
