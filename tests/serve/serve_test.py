@@ -4,7 +4,6 @@ is tested is the way, not what it says."""
 import concurrent.futures
 import json
 import socket
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -12,6 +11,7 @@ import urllib.request
 import jax
 import pytest
 
+from tests.serve.served import Served
 from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.tokenizer import train_tokenizer
 from tooltrain.policy.config import PolicyConfig
@@ -23,8 +23,6 @@ from tooltrain.serve.conversation import BadRequest, Conversations
 from tooltrain.types import Call
 
 openai = pytest.importorskip("openai")
-uvicorn = pytest.importorskip("uvicorn")
-app = pytest.importorskip("tooltrain.serve.app")
 
 MAX_LEN = 256
 TOOLS = [
@@ -62,34 +60,12 @@ def batcher(template):
     engine = Engine(
         policy, num_slots=4, max_len=MAX_LEN, eos_id=template.eos_id, steps=8, chunks=(64,)
     )
-    batcher = Batcher(params, engine, mesh, max_waiting=64)
+    batcher = Batcher(params, engine, mesh, max_waiting=64, warm_up=False)
+    batcher.wait_until_warm()
     yield batcher
     batcher.close(drain=False)
     with pytest.raises(Closed):
         batcher.submit(Ticket([1], 1, GREEDY, 0, print))
-
-
-class Served:
-    def __init__(self, batcher, template, **options):
-        limits = app.Limits(max_body_bytes=20_000, max_tokens=24, **options.pop("limits", {}))
-        self.server = app.Server(
-            batcher, Conversations(template), model="tiny", limits=limits, **options
-        )
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
-        config = uvicorn.Config(self.server.app, log_level="warning")
-        self._uvicorn = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._uvicorn.run, args=([listening],), daemon=True)
-        self._thread.start()
-
-    def client(self, key="none"):
-        return openai.OpenAI(base_url=self.url, api_key=key, max_retries=2, timeout=240)
-
-    def stop(self):
-        self._uvicorn.should_exit = True
-        self._thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -162,31 +138,24 @@ def test_many_clients_get_the_answers_that_one_gets(served, batcher):
     ],
 )
 def test_bad_requests_get_proper_errors_and_leak_no_slot(status, code, body, served, batcher):
-    data = json.dumps({"model": "tiny", **body}).encode()
-    got_status, got = post(served.url, data)
+    got_status, got = served.post({"model": "tiny", **body})
     assert (got_status, got["error"]["code"]) == (status, code)
     assert got["error"]["message"]
     wait_until_idle(batcher)
 
 
-def post(url, data, timeout=240):
-    request = urllib.request.Request(f"{url}/chat/completions", data=data, method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
-
-
 def test_a_body_that_is_no_json_is_refused(served):
-    assert post(served.url, b"{")[0] == 400
-    assert post(served.url, b"[]")[0] == 400
+    assert served.post("a string")[0] == 400
+    assert served.post([])[0] == 400
+    request = urllib.request.Request(f"{served.url}/chat/completions", data=b"{", method="POST")
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(request, timeout=240)
 
 
 def test_keys_are_asked_for_and_time_is_limited(batcher, template):
     served = Served(batcher, template, api_key="secret", limits={"timeout_s": 0.0})
     try:
-        assert post(served.url, b"{}")[1]["error"]["code"] == "invalid_api_key"
+        assert served.post({})[1]["error"]["code"] == "invalid_api_key"
         with pytest.raises(openai.AuthenticationError):
             served.client("wrong").models.list()
         assert list(served.client("secret").models.list())

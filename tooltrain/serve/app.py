@@ -4,8 +4,8 @@
     GET  /v1/models  /health  /metrics (Prometheus text)
 
 Errors have OpenAI's shape, {"error": {"message", "type", "param", "code"}}: 400 what was
-sent, 401 the key, 404 the model, 413 the size, 429 too many waiting, 503 stopping, 504 the
-time limit. A client that goes away, streaming or not, frees its slot.
+sent, 401 the key, 404 the model, 413 the size, 429 too many waiting, 503 starting or
+stopping, 504 the time limit. A client that goes away, streaming or not, frees its slot.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from tooltrain.rollout.sampling import GREEDY, Sampling
-from tooltrain.serve.batcher import Batcher, Busy, Closed, Ticket
+from tooltrain.serve.batcher import Batcher, Busy, Closed, Status, Ticket
 from tooltrain.serve.conversation import BadRequest, Conversations, content_of
 
 
@@ -49,9 +49,10 @@ class ApiError(Exception):
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class _Asked:
-    """A request that was understood."""
+    """A request that was understood. reused: of its ids, those that a slot had read already;
+    known once something is sampled."""
 
     ids: list[int]
     budget: int
@@ -59,6 +60,7 @@ class _Asked:
     seed: int
     stream: bool
     include_usage: bool
+    reused: int = 0
 
 
 class Server:
@@ -75,7 +77,7 @@ class Server:
     ):
         self.batcher = batcher
         self._conversations = conversations
-        self._model = model
+        self.model = model
         self._limits = limits
         self._api_key = api_key
         self._statuses: collections.Counter[int] = collections.Counter()
@@ -94,6 +96,7 @@ class Server:
     async def _completions(self, request: Request) -> Response:
         try:
             self._authorize(request)
+            self._refuse_unless_ready()
             asked = self._read(await self._body(request))
             stream = self._sampled(asked)
             if asked.stream:
@@ -119,7 +122,7 @@ class Server:
         except ApiError as error:
             return JSONResponse(error.body, error.status)
         card = {
-            "id": self._model,
+            "id": self.model,
             "object": "model",
             "created": self._created,
             "owned_by": "tooltrain",
@@ -128,8 +131,8 @@ class Server:
 
     async def _health(self, request: Request) -> Response:
         del request
-        alive = self.batcher.alive
-        return JSONResponse({"status": "ok" if alive else "stopping"}, 200 if alive else 503)
+        status = self.batcher.status
+        return JSONResponse({"status": status.value}, 200 if status is Status.READY else 503)
 
     async def _metrics(self, request: Request) -> Response:
         del request
@@ -142,6 +145,8 @@ class Server:
             f"tooltrain_requests_waiting {self.batcher.waiting}",
             f"tooltrain_sampled_tokens_total {self.batcher.sampled_tokens}",
             f"tooltrain_decode_segments_total {self.batcher.segments}",
+            f"tooltrain_prompt_tokens_total {self.batcher.prompt_tokens}",
+            f"tooltrain_prompt_tokens_reused_total {self.batcher.reused_tokens}",
         ]
         return PlainTextResponse("\n".join(lines) + "\n")
 
@@ -153,6 +158,13 @@ class Server:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), self._api_key.encode()):
             raise ApiError(401, "wrong API key", "authentication_error", "invalid_api_key")
+
+    def _refuse_unless_ready(self) -> None:
+        status = self.batcher.status
+        if status is Status.STARTING:
+            raise ApiError(503, "the server is starting", "server_error", "starting")
+        if status is not Status.READY:
+            raise _stopping()
 
     async def _body(self, request: Request) -> dict[str, Any]:
         data = bytearray()
@@ -174,10 +186,10 @@ class Server:
         return body
 
     def _read(self, body: dict[str, Any]) -> _Asked:
-        if body.get("model") != self._model:
+        if body.get("model") != self.model:
             raise ApiError(
                 404,
-                f"no model {str(body.get('model'))[:200]!r}; served: {self._model}",
+                f"no model {str(body.get('model'))[:200]!r}; served: {self.model}",
                 "invalid_request_error",
                 "model_not_found",
                 "model",
@@ -245,6 +257,7 @@ class Server:
                     raise _stopping()
                 if isinstance(piece, Exception):
                     raise ApiError(500, "sampling failed", "server_error", "internal_error")
+                asked.reused = ticket.reused
                 yield piece
         except TimeoutError:
             message = f"not finished within {self._limits.timeout_s} seconds"
@@ -321,7 +334,7 @@ class Server:
             "id": id_ or f"chatcmpl-{uuid.uuid4().hex}",
             "object": kind,
             "created": int(time.time()),
-            "model": self._model,
+            "model": self.model,
             "choices": choices,
         }
         return {**body, "usage": usage} if usage else body
@@ -358,11 +371,12 @@ def _event(body: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
 
 
-def _usage(asked: _Asked, ids: Sequence[int]) -> dict[str, int]:
+def _usage(asked: _Asked, ids: Sequence[int]) -> dict[str, Any]:
     return {
         "prompt_tokens": len(asked.ids),
         "completion_tokens": len(ids),
         "total_tokens": len(asked.ids) + len(ids),
+        "prompt_tokens_details": {"cached_tokens": asked.reused},
     }
 
 

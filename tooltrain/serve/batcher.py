@@ -1,15 +1,22 @@
 """Continuous batching: requests come and go while others decode, on one rollout engine.
 
-One thread owns the engine. Between two decode segments it drops what was cancelled, gives
-free slots to waiting requests, prefills them, and decodes all live slots together. A
-request's greedy answer does not depend on what else is being decoded (the engine's own
-property), so a busy server answers as an idle one.
+One thread owns the engine. First it compiles every shape of greedy decoding. Then, between
+two decode segments, it drops what was cancelled, gives free slots to waiting requests,
+prefills them, and decodes all live slots together. A request's greedy answer does not
+depend on what else is being decoded (the engine's own property), so a busy server answers
+as an idle one.
+
+A slot keeps its keys when its request is done. What a new request has in common with the
+beginning of any slot is not read again: a conversation that comes back finds its own slot,
+another one copies, for example, the tools that both offer.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import enum
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +25,18 @@ import jax
 
 from tooltrain.policy.transformer import Params
 from tooltrain.rollout.engine import Engine, Request
-from tooltrain.rollout.sampling import Sampling
+from tooltrain.rollout.sampling import GREEDY, Sampling
+
+_WORTH_COPYING = 16  # tokens in common; below it a copy costs more than reading them
+
+
+class Status(enum.StrEnum):
+    """What a batcher does with a new ticket: takes it only when READY."""
+
+    STARTING = "starting"
+    READY = "ok"
+    STOPPING = "stopping"
+    FAILED = "failed"
 
 
 class Busy(Exception):
@@ -26,7 +44,7 @@ class Busy(Exception):
 
 
 class Closed(Exception):
-    """The batcher takes no more requests."""
+    """The batcher takes no requests: not yet, or no more."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -35,7 +53,8 @@ class Ticket:
 
     deliver is called in the batcher's thread with each piece of sampled ids, then with
     None when the request is done, or with the exception that ended it. cancel: set by the
-    owner who no longer wants it; nothing is delivered from then on.
+    owner who no longer wants it; nothing is delivered from then on. reused: tokens of the
+    prompt that were not read again.
     """
 
     tokens: Sequence[int]
@@ -44,6 +63,7 @@ class Ticket:
     seed: int
     deliver: Callable[[Sequence[int] | Exception | None], None]
     cancelled: bool = False
+    reused: int = 0
     written: list[int] = dataclasses.field(default_factory=list)
 
     def cancel(self) -> None:
@@ -51,20 +71,43 @@ class Ticket:
 
 
 class Batcher:
-    """Serves tickets with `engine`; at most `max_waiting` wait for a slot."""
+    """Serves tickets with `engine`; at most `max_waiting` wait for a slot.
 
-    def __init__(self, params: Params, engine: Engine, mesh: Any, *, max_waiting: int):
+    warm_up: False compiles a shape when it first occurs. failure: what ended the warm-up, if
+    it failed.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        engine: Engine,
+        mesh: Any,
+        *,
+        max_waiting: int,
+        warm_up: bool = True,
+    ):
         self._params = params
         self._engine = engine
         self._mesh = mesh
         self._max_waiting = max_waiting
         self._waiting: collections.deque[Ticket] = collections.deque()
         self._slots: list[Ticket | None] = [None] * engine.num_slots
+        # By slot, whose keys it holds (of the first engine.lengths[slot] ids) and since when.
+        self._held: list[Ticket | None] = [None] * engine.num_slots
+        self._taken = [0] * engine.num_slots
+        self._clock = itertools.count(1)
+        self._copies: dict[int, int] = {}  # slot -> slot it copies its beginning from
         self._changed = threading.Condition()
+        self._warm = threading.Event()
         self._closing = False
+        self.failure: Exception | None = None
         self.segments = 0
         self.sampled_tokens = 0
-        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
+        self.prompt_tokens = 0
+        self.reused_tokens = 0
+        self._thread = threading.Thread(
+            target=self._run, args=(warm_up,), name="batcher", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -80,8 +123,18 @@ class Batcher:
         return sum(ticket is not None for ticket in self._slots)
 
     @property
-    def alive(self) -> bool:
-        return self._thread.is_alive() and not self._closing
+    def status(self) -> Status:
+        if self._closing:
+            return Status.STOPPING
+        if self.failure or not self._thread.is_alive():
+            return Status.FAILED
+        return Status.READY if self._warm.is_set() else Status.STARTING
+
+    def wait_until_warm(self) -> None:
+        """Returns when the warm-up is over; raises what it failed with."""
+        self._warm.wait()
+        if self.failure:
+            raise self.failure
 
     def submit(self, ticket: Ticket) -> None:
         """Queues a ticket. Raises Busy, Closed, and ValueError for one that cannot fit."""
@@ -93,33 +146,46 @@ class Batcher:
                 f"max_len={self._engine.max_len}"
             )
         with self._changed:
-            if self._closing:
+            if self.status is not Status.READY:
                 raise Closed
             if len(self._waiting) >= self._max_waiting:
                 raise Busy
             self._waiting.append(ticket)
             self._changed.notify()
 
-    def close(self, *, drain: bool) -> None:
-        """Stops. drain: first finish what was taken; else end it with Closed."""
+    def close(self, *, drain: bool, timeout_s: float | None = None) -> None:
+        """Stops. drain: first finish what was taken, for at most timeout_s; what is left then
+        is ended with Closed. A warm-up under way is not waited for."""
         with self._changed:
             self._closing = True
-            if not drain:
-                for ticket in (*self._waiting, *filter(None, self._slots)):
-                    ticket.cancelled = True
-                    ticket.deliver(Closed())
+            self._changed.notify()
+        if not self._warm.is_set():
+            return
+        if drain:
+            self._thread.join(timeout_s)
+        with self._changed:
+            for ticket in (*self._waiting, *filter(None, self._slots)):
+                ticket.cancelled = True
+                ticket.deliver(Closed())
             self._changed.notify()
         self._thread.join()
 
-    def _run(self) -> None:
+    def _run(self, warm_up: bool) -> None:
         with jax.set_mesh(self._mesh):
-            while self._await_work():
+            try:
+                if warm_up:
+                    self._engine.warm_up(self._params, GREEDY)
+            except Exception as error:
+                self.failure = error
+            self._warm.set()
+            while not self.failure and self._await_work():
                 try:
                     self._step()
                 except Exception as error:  # one fault must not leave every client waiting
                     for slot, ticket in enumerate(self._slots):
                         if ticket is not None:
                             self._end(slot, error)
+                    self._copies.clear()
                     self._engine.reset()
 
     def _await_work(self) -> bool:
@@ -132,17 +198,50 @@ class Batcher:
                 while self._waiting and None in self._slots:
                     ticket = self._waiting.popleft()
                     if not ticket.cancelled:
-                        slot = self._slots.index(None)
-                        self._slots[slot] = ticket
-                        self._engine.lengths[slot] = 0
+                        self._place(ticket)
                 if self.live:
                     return True
                 if self._closing:
                     return False
                 self._changed.wait()
 
+    def _place(self, ticket: Ticket) -> None:
+        """Gives the ticket a free slot: one that holds its beginning, or else the one that has
+        been free longest, which copies the beginning from any slot that holds it."""
+        shared = [self._shared(slot, ticket) for slot in range(len(self._slots))]
+        holder = max(range(len(shared)), key=shared.__getitem__)
+        free = [slot for slot, live in enumerate(self._slots) if live is None]
+        oldest = min(free, key=self._taken.__getitem__)
+        # A slot's own conversation, or most of it: taking the slot forgets little.
+        if holder in free and 2 * shared[holder] >= self._engine.lengths[holder]:
+            slot = holder
+        else:
+            slot = oldest
+        ticket.reused = shared[holder] if shared[holder] >= _WORTH_COPYING else 0
+        self.prompt_tokens += len(ticket.tokens)
+        self.reused_tokens += ticket.reused
+        if slot != holder and ticket.reused:
+            self._copies[slot] = holder
+        self._slots[slot] = self._held[slot] = ticket
+        self._taken[slot] = next(self._clock)
+        self._engine.lengths[slot] = ticket.reused
+
+    def _shared(self, slot: int, ticket: Ticket) -> int:
+        """How many tokens before the ticket's last one stand in the slot's cache already."""
+        held = self._held[slot]
+        if held is None or slot in self._copies:
+            return 0
+        # The last token of a prompt is fed by the first decode step, never cached before it.
+        room = min(int(self._engine.lengths[slot]), len(ticket.tokens) - 1)
+        ids = itertools.islice(itertools.chain(held.tokens, held.written), room)
+        pairs = enumerate(zip(ids, ticket.tokens, strict=False))
+        return next((i for i, (ours, theirs) in pairs if ours != theirs), room)
+
     def _step(self) -> None:
         live = {slot: ticket for slot, ticket in enumerate(self._slots) if ticket is not None}
+        # Before anything is written: a slot that is copied from may be another's by now.
+        self._engine.copy(self._copies, {slot: live[slot].reused for slot in self._copies})
+        self._copies.clear()
         unread = {
             slot: [*ticket.tokens, *ticket.written][self._engine.lengths[slot] : -1]
             for slot, ticket in live.items()
