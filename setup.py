@@ -90,7 +90,7 @@ setuptools.setup(
     python_requires=">=3.11",
     # `configs` and `experiments` are run from a checkout and are not installed.
     packages=setuptools.find_packages(include=["tooltrain", "tooltrain.*"]),
-    package_data={"tooltrain.eval": ["*.html"]},
+    package_data={"tooltrain.report": ["*.html"]},
     install_requires=BASE,
     extras_require=EXTRAS,
 )

@@ -28,7 +28,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from tooltrain.cli import main
-from tooltrain.eval.report import MAIN_SPLIT, SPLITS
+from tooltrain.report.runs import MAIN_SPLIT, SPLITS
 
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds to run, separated by commas.")
 RESULTS = flags.DEFINE_string(

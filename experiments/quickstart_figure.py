@@ -9,7 +9,7 @@ The results hold `seeds`, each with sft_strict_turn_accuracy and grpo_strict_tur
 import json
 import pathlib
 
-from tooltrain.eval import figures
+from tooltrain.report import figures
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

@@ -27,8 +27,9 @@ from tooltrain.errors import UserError
 from tooltrain.eval.baselines import PLAYERS, play
 from tooltrain.eval.episodes import write_episodes
 from tooltrain.eval.evaluate import NAMES, ScoredEpisode, difference, score, summarize
-from tooltrain.eval.report import MAIN_SPLIT, SPLITS, STAGES, write_report
 from tooltrain.eval.trained_policy import TrainedPolicy
+from tooltrain.report.page import write_report
+from tooltrain.report.runs import MAIN_SPLIT, SPLITS, STAGES
 from tooltrain.rollout.episode import prompt_of
 from tooltrain.rollout.sampling import Sampling
 from tooltrain.train.checkpoint import latest_step
@@ -112,7 +113,7 @@ def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()
         },
         template=policy.template,
     )
-    path = write_report(workdir)
+    path = write_report([workdir])
     print(f"report: {path}", flush=True)
     return path
 

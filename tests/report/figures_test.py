@@ -1,9 +1,11 @@
 import xml.etree.ElementTree as ElementTree
 
-from tooltrain.eval import figures
+from tooltrain.report import figures
 
-CURVES = {"atomic": ([1, 2, 3], [0.1, 0.2, 0.4]), "exact": ([1, 2, 3], [0.0, 0.0, 0.1])}
-OUTCOMES = {"SFT": {"success": 3, "malformed": 7}, "GRPO": {"success": 10, "malformed": 0}}
+CURVES = [
+    figures.Line([1, 2, 3], [0.1, 0.2, 0.4], figures.COLORS[0], "atomic"),
+    figures.Line([1, 2, 3], [0.0, 0.0, 0.1], figures.COLORS[1], "exact"),
+]
 SEEDS = [
     {"sft_strict_turn_accuracy": 0.40, "grpo_strict_turn_accuracy": 0.50},
     {"sft_strict_turn_accuracy": 0.44, "grpo_strict_turn_accuracy": 0.52},
@@ -13,7 +15,6 @@ SEEDS = [
 def all_figures():
     return (
         figures.curves("terms", CURVES),
-        figures.outcome_bars(OUTCOMES, {"SFT": 10, "GRPO": 10}),
         figures.quickstart(SEEDS, {"first look-up": 0.35}),
     )
 
@@ -38,25 +39,24 @@ def test_the_same_numbers_give_the_same_bytes():
 
 
 def test_figures_in_a_page_take_the_ink_of_its_text():
-    curve, bars, standalone = all_figures()
+    curve, standalone = all_figures()
     assert "currentColor" in curve
-    assert "currentColor" in bars
     assert "currentColor" not in standalone  # a file has no page to take it from
 
 
-def test_curves_are_named():
+def test_curves_with_a_label_are_named_and_others_leave_it_to_the_page():
     assert {"atomic", "exact", "terms", "step"} <= set(texts(figures.curves("terms", CURVES)))
+    unnamed = figures.curves("terms", [line._replace(label="") for line in CURVES])
+    assert "atomic" not in texts(unnamed)
+    assert figures.COLORS[1] in unnamed
 
 
-def test_bars_show_shares_of_episodes_and_leave_out_what_never_happened():
-    shown = texts(
-        figures.outcome_bars(
-            OUTCOMES | {"GRPO": {"success": 10, "malformed": 0}}, {"SFT": 10, "GRPO": 20}
-        )
+def test_a_dashed_curve_is_drawn_dashed():
+    solid, dashed = (
+        figures.curves("x", [CURVES[0]._replace(dashed=dashed)]) for dashed in (False, True)
     )
-    assert {"success", "malformed", "30", "70", "50"} <= set(shown)
-    without = {"SFT": {"success": 3, "malformed": 0}}
-    assert "malformed" not in texts(figures.outcome_bars(without, {"SFT": 3}))
+    assert "stroke-dasharray" not in solid
+    assert "stroke-dasharray" in dashed
 
 
 def test_the_quickstart_figure_shows_the_means_in_percent():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -17,50 +18,43 @@ from matplotlib.ticker import MaxNLocator
 
 # Readable on white and on near-black alike, and apart for the colour-blind.
 SFT, GRPO, OTHER = "#3d85c6", "#d9822b", "#8c8c8c"
-_TERMS = ("#3d85c6", "#d9822b", "#4c9f70", "#b05fa8", "#8c8c8c")
+COLORS = ("#3d85c6", "#d9822b", "#4c9f70", "#b05fa8", "#8c8c8c", "#c65353", "#9a8322")
 _INK = "#010203"  # replaced by currentColor where the figure lives in a page
 _PAGE_INK, _FILE_INK = "currentColor", "#808080"
 
-Curve = tuple[Sequence[float], Sequence[float]]  # steps, values
+
+class Line(NamedTuple):
+    """A curve over steps. label: "" where the page says whose it is."""
+
+    steps: Sequence[float]
+    values: Sequence[float]
+    color: str
+    label: str = ""
+    dashed: bool = False
 
 
-def curves(title: str, series: Mapping[str, Curve]) -> str:
-    """Named curves over steps: {name: (steps, values)}. One curve needs no legend."""
-    figure = Figure(figsize=(4.4, 2.6), layout="constrained")
+def curves(title: str, lines: Sequence[Line]) -> str:
+    """Curves over steps, with a legend of those that have a label."""
+    named = any(line.label for line in lines)
+    figure = Figure(figsize=(4.4, 3.0 if named else 2.6), layout="constrained")
     axes = figure.subplots()
-    for color, (name, (steps, values)) in zip(_TERMS, series.items(), strict=False):
-        marker = "." if len(steps) < 20 else ""
-        axes.plot(steps, values, color=color, label=name, linewidth=1.4, marker=marker)
+    for line in lines:
+        axes.plot(
+            line.steps,
+            line.values,
+            color=line.color,
+            label=line.label,
+            linewidth=1.4,
+            linestyle="--" if line.dashed else "-",
+            marker="." if len(line.steps) < 20 else "",
+        )
     axes.set_title(title)
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    if len(series) > 1:
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=8)
-    _quiet(axes)
-    return _svg(figure, _PAGE_INK)
-
-
-def outcome_bars(outcomes: Mapping[str, Mapping[str, int]], episodes: Mapping[str, int]) -> str:
-    """Share of episodes by outcome, one bar a policy: {policy: {outcome: episodes}}."""
-    labels = [
-        label
-        for label in next(iter(outcomes.values()))
-        if any(counts[label] for counts in outcomes.values())
-    ]
-    figure = Figure(figsize=(6.4, 0.7 + 0.38 * len(labels)), layout="constrained")
-    axes = figure.subplots()
-    height = 0.8 / len(outcomes)
-    for i, (policy, counts) in enumerate(outcomes.items()):
-        shares = [100 * counts[label] / episodes[policy] for label in labels]
-        middles = [at + (i - (len(outcomes) - 1) / 2) * height for at in range(len(labels))]
-        color = (SFT, GRPO)[i] if i < 2 else OTHER
-        bars = axes.barh(middles, shares, height * 0.9, color=color, label=policy)
-        axes.bar_label(bars, fmt="%.0f", padding=2, color=_INK, fontsize=8)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
-    axes.set_xlabel("% of episodes")
-    if len(outcomes) > 1:
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=8, loc="lower right")
+    if named:  # below the axes: inside it would hide a part of some curve
+        figure.legend(
+            loc="outside lower center", ncols=3, frameon=False, labelcolor=_INK, fontsize=8
+        )
     _quiet(axes)
     return _svg(figure, _PAGE_INK)
 
