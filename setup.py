@@ -78,6 +78,8 @@ EXTRAS = {
         "ruff>=0.13",
         "scipy>=1.14",
     ],
+    # The report in a browser, for one slow test; Chromium itself is the system's.
+    "browser": ["playwright>=1.50"],
     # For one slow test. Its wheels are for Linux on x86-64 only.
     "fuzz": ["atheris>=3.0; platform_system == 'Linux' and platform_machine == 'x86_64'"],
 }
