@@ -12,12 +12,14 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 FLAGS := --config=$(CONFIG) --workdir=$(WORKDIR)
 
-.PHONY: help demo test test-slow lint format clean
+.PHONY: help demo test test-slow coverage docs colab lint format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       record, synthesize, train (SFT, then GRPO), evaluate; writes $(WORKDIR)/report.html"
 	@echo "make test       the tests that take seconds;  make test-slow  those that take minutes"
+	@echo "make coverage   the same with lines counted;       make docs      the site, into site/"
+	@echo "make colab      run the notebooks and save them with their outputs"
 	@echo "make lint       ruff check and format check;  make format     let ruff rewrite"
 	@echo "make clean      remove $(VENV) and caches (runs/ stays)"
 
@@ -55,6 +57,16 @@ test: $(INSTALLED_DEV)
 test-slow: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -m slow
 
+# In one process a worker: what they count is put together. The report names uncovered lines.
+coverage: $(INSTALLED_DEV)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --cov --cov-report=term-missing:skip-covered
+
+docs: $(INSTALLED_DEV)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+colab: $(INSTALLED_DEV)
+	$(BIN)/python -m colab.build
+
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,5 +76,5 @@ format: $(INSTALLED_DEV)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .coverage* .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

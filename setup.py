@@ -44,6 +44,8 @@ ATLAS = [
 
 HUB = ["gguf>=0.17", "huggingface_hub>=0.30", "safetensors>=0.6"]
 
+DOCS = ["mkdocs-material>=9.6", "mkdocstrings[python]>=1.0"]
+NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"]
 LLM = ["openai>=1.60"]
 SERVE = ["starlette>=0.45", "uvicorn>=0.34"]
 
@@ -66,7 +68,11 @@ EXTRAS = {
     "hub": HUB,
     # The implementation that the policy is compared with; `pytest -m peers`.
     "peers": [*HUB, "accelerate>=1.10", "torch>=2.9", "transformers>=5.0"],
+    # `make docs`: the pages of docs/ and the reference, as a site.
+    "docs": DOCS,
     "dev": [
+        *DOCS,
+        *NOTEBOOKS,
         *LLM,
         *SERVE,
         *HUB,
@@ -74,6 +80,7 @@ EXTRAS = {
         "hypothesis>=6.130",
         "mcp>=2.0",
         "pytest>=8.4",
+        "pytest-cov>=6.1",
         "pytest-xdist>=3.7",
         "ruff>=0.13",
         "scipy>=1.14",
