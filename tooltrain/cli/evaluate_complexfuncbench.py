@@ -19,16 +19,16 @@ from tooltrain.eval.complexfuncbench_policy import PolicyPlayer
 from tooltrain.eval.complexfuncbench_samples import BenchmarkEnvironment, chosen, read_samples
 from tooltrain.eval.complexfuncbench_scores import table_lines
 from tooltrain.eval.endpoint import Endpoint
-from tooltrain.eval.trained_policy import TrainedPolicy
+from tooltrain.eval.trained_policy import PRETRAINED, TrainedPolicy
 
 _SCRIPTS = {name.replace(" ", "_").replace("-", "_"): name for name in PLAYERS}
-_PLAYERS = ("sft", "grpo", "endpoint", "transcript", *_SCRIPTS)
+_PLAYERS = (PRETRAINED, "sft", "grpo", "endpoint", "transcript", *_SCRIPTS)
 FLAGS = flags.FlagValues()
 _PLAYER = flags.DEFINE_enum(
     "player",
     "grpo",
     _PLAYERS,
-    "A stage of WORKDIR, an endpoint, a transcript file or a baseline.",
+    "A stage of WORKDIR, what it started from (pretrained), an endpoint, a file or a baseline.",
     flag_values=FLAGS,
 )
 _ENDPOINT = flags.DEFINE_string(

@@ -7,6 +7,8 @@ a few integers, and a resumed run sees the bytes that an uninterrupted one does.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import random
 import string
 from collections.abc import Sequence
@@ -48,6 +50,79 @@ def gold_episode(
     return template.episode(trace.query, [environment.tools[name] for name in trace.tools], script)
 
 
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """What SFT imitates: example i is a pure function of these fields, i and a trace's position.
+
+    Fields: see `sft_batches`.
+    """
+
+    traces: Sequence[Trace]
+    template: ChatTemplate
+    environment: Environment
+    seed: int
+    copy_fraction: float = 0.0
+    copy_warmup_examples: int = 0
+    augment_fraction: float = 0.0
+    context_loss_weight: float = 0.0
+    variety: float = 0.0
+
+    @functools.cached_property
+    def _pieces(self) -> list[str]:
+        return self.template.tokenizer.word_pieces()
+
+    def imitated(self, index: int, position: int) -> tuple[Trace, list[str]] | None:
+        """The gold trace that is played, and the views of its responses; None: the copy task."""
+        return self._drawn(index, position, random.Random(f"{self.seed}/{index}"))
+
+    def __call__(self, index: int, position: int) -> dict[str, np.ndarray]:
+        """tokens int32 [T] and loss_weight float32 [T]."""
+        rng = random.Random(f"{self.seed}/{index}")
+        drawn = self._drawn(index, position, rng)
+        if drawn is not None:
+            tokens, mask = gold_episode(*drawn, self.template, self.environment)
+        else:
+            letters = index < self.copy_warmup_examples
+            words = string.ascii_lowercase if letters else self._pieces
+            tokens, mask = copy_episode(self.template, words, rng)
+        weight = np.where(mask, 1.0, self.context_loss_weight).astype(np.float32)
+        weight[0] = 0.0
+        return {"tokens": tokens, "loss_weight": weight}
+
+    def _drawn(
+        self, index: int, position: int, rng: random.Random
+    ) -> tuple[Trace, list[str]] | None:
+        if index < self.copy_warmup_examples or rng.random() < self.copy_fraction:
+            return None
+        trace = self.traces[position]
+        views = gold_views(trace, self.environment)
+        if rng.random() < self.augment_fraction:
+            with contextlib.suppress(NoFrame):  # no words for a new value: as recorded
+                return augment(trace, views, self._pieces, rng, variety=self.variety)
+        return trace, views
+
+
+@dataclasses.dataclass
+class Lengths:
+    """How many examples were taken so far, and how many of them were left out as too long.
+
+    Counted in the order of the examples, each once: an iterator that is restored takes some
+    of them anew. To go on with a restored one, restore these two numbers too.
+    """
+
+    taken: int = 0
+    left_out: int = 0
+
+    def count(self, position: int, too_long: bool) -> None:
+        if position >= self.taken:
+            self.taken = position + 1
+            self.left_out += too_long
+
+    @property
+    def left_out_share(self) -> float:
+        return self.left_out / max(self.taken, 1)
+
+
 def sft_batches(
     traces: Sequence[Trace],
     template: ChatTemplate,
@@ -63,6 +138,7 @@ def sft_batches(
     variety: float = 0.0,
     shard: Shard | None = None,
     curriculum: Curriculum | None = None,
+    lengths: Lengths | None = None,
 ) -> grain.IterDataset:
     """Endless packed batches of gold episodes (SFTBatch of numpy arrays).
 
@@ -75,30 +151,33 @@ def sft_batches(
     are replaced. context_loss_weight: of tokens that the policy does not write.
     variety: share of augmented queries that the varied grammar writes. shard: this process's
     part of the examples; curriculum: easy traces first. Episodes longer than seq_len are left
-    out.
+    out, whole; lengths: counts them.
     """
     import grain
 
     shard = shard or Shard()
-    pieces = template.tokenizer.word_pieces()
+    lengths = lengths or Lengths()
+    examples = Examples(
+        traces,
+        template,
+        environment,
+        seed,
+        copy_fraction,
+        copy_warmup_examples,
+        augment_fraction,
+        context_loss_weight,
+        variety,
+    )
 
-    def example(index: int, position: int) -> dict[str, np.ndarray] | None:
-        index = index * shard.count + shard.index  # among the examples of all processes
-        rng = random.Random(f"{seed}/{index}")
-        if index < copy_warmup_examples:
-            tokens, mask = copy_episode(template, string.ascii_lowercase, rng)
-        elif rng.random() < copy_fraction:
-            tokens, mask = copy_episode(template, pieces, rng)
-        else:
-            trace = traces[int(position)]
-            views = gold_views(trace, environment)
-            if rng.random() < augment_fraction:
-                with contextlib.suppress(NoFrame):  # no words for a new value: as recorded
-                    trace, views = augment(trace, views, pieces, rng, variety=variety)
-            tokens, mask = gold_episode(trace, views, template, environment)
-        weight = np.where(mask, 1.0, context_loss_weight).astype(np.float32)
-        weight[0] = 0.0
-        return {"tokens": tokens, "loss_weight": weight}
+    def example(place: int, position: int) -> dict[str, np.ndarray]:
+        # Numbered among the examples of all processes.
+        made = examples(place * shard.count + shard.index, int(position))
+        return made | {"place": np.int64(place)}
+
+    def fits(example: dict[str, np.ndarray]) -> bool:
+        too_long = len(example["tokens"]) > seq_len
+        lengths.count(int(example["place"]), too_long)
+        return not too_long
 
     taken = order(
         len(traces),
@@ -107,15 +186,20 @@ def sft_batches(
         easiest_first=curriculum.easiest_first(traces) if curriculum else None,
         curriculum=curriculum,
     )
-    examples = taken.map_with_index(example).filter(lambda e: len(e["tokens"]) <= seq_len)
+    # Filtered after they are put in line: before that, threads read ahead and would count ahead.
+    short = taken.map_with_index(example).to_iter_dataset().filter(fits).map(_tokens_and_weight)
     packed = grain.experimental.FirstFitPackIterDataset(
-        examples.to_iter_dataset(),
+        short,
         length_struct={"tokens": seq_len, "loss_weight": seq_len},
         num_packing_bins=batch_size,
         seed=seed,
         shuffle_bins=False,
     )
     return packed.batch(batch_size).map(_to_sft_batch)
+
+
+def _tokens_and_weight(example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: example[name] for name in ("tokens", "loss_weight")}
 
 
 def _to_sft_batch(packed: dict[str, np.ndarray]) -> SFTBatch:

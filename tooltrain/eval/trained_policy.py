@@ -2,68 +2,90 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from tooltrain import sharding
-from tooltrain.data.chat_template import ChatTemplate
-from tooltrain.data.tokenizer import Tokenizer
 from tooltrain.env.environment import Environment
 from tooltrain.errors import UserError
-from tooltrain.policy.config import PolicyConfig
-from tooltrain.policy.transformer import init_params
+from tooltrain.policy.weights import parameter_shapes
 from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.episode import Prompt, rollouts
 from tooltrain.rollout.sampling import GREEDY, Sampling
 from tooltrain.train.checkpoint import latest_step, load_params
+from tooltrain.train.start import start
 from tooltrain.types import Json, Rollout
 
 Item = TypeVar("Item")
+
+# Slots' worth of items that are played, and so finished, together: what a killed evaluation
+# may lose against the rows that stand idle at the end of each round.
+_ROUND = 4
+
+
+PRETRAINED = "pretrained"
 
 
 class TrainedPolicy:
     """The newest checkpoint of WORKDIR/`stage`, within the turns and tokens of config.grpo.
 
+    stage: "sft", "grpo", or `PRETRAINED`: the model that training starts from, as it is.
     identity: JSON; what its greedy rollouts depend on beside prompts and environment.
     """
 
     def __init__(self, config: ConfigDict, workdir: str, stage: str):
         """Raises UserError where there is no checkpoint, or one of another policy."""
         directory = pathlib.Path(workdir) / stage
-        if latest_step(directory) is None:
+        if stage != PRETRAINED and latest_step(directory) is None:
             raise UserError(f"{directory} holds no checkpoint; run `train_{stage}` first")
-        traces = pathlib.Path(config.traces or f"{workdir}/traces")
-        self.template = ChatTemplate(Tokenizer.load(traces / "tokenizer.json"))
-        policy = PolicyConfig(
-            vocab_size=self.template.tokenizer.vocab_size, **config.policy.to_dict()
-        )
+        begin = start(config, workdir)
+        self.policy, self.template, self.source = begin.policy, begin.template, begin.source
         self.mesh = sharding.make_mesh(config.mesh)
-        shapes = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))
-        abstract = jax.tree.map(
-            lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where),
-            shapes,
-            sharding.parameter_shardings(self.mesh, shapes),
-        )
-        self.params, step = load_params(directory, abstract)
+        if stage == PRETRAINED:
+            self.params, step, checkpoint = begin.params(self.mesh), 0, begin.source
+        else:
+            shapes = parameter_shapes(begin.policy)
+            abstract = jax.tree.map(
+                lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where),
+                shapes,
+                sharding.parameter_shardings(self.mesh, shapes),
+            )
+            self.params, step = load_params(directory, abstract)
+            checkpoint = str(directory.resolve())
+        if self.mesh.size == 1:
+            # Uncommitted, as a fresh cache is: placed on a mesh, they would make a program's
+            # outputs differ from its inputs in sharding, and each shape compile twice.
+            self.params = jax.tree.map(lambda p: jnp.asarray(np.asarray(p)), self.params)
         grpo = config.grpo
+        self.max_len, self._num_slots = grpo.max_len, config.eval.slots
+        self._chunks = tuple(config.eval.get("chunks", (32, 128)))
         self._limits = {"max_turns": grpo.max_turns, "max_turn_tokens": grpo.max_turn_tokens}
-        self.engine = Engine(
-            policy,
-            num_slots=config.eval.slots,
-            max_len=grpo.max_len,
-            eos_id=self.template.eos_id,
-        )
         self.identity: dict[str, Json] = {
             "player": stage,
             "step": int(step),
-            "checkpoint": str(directory.resolve()),
+            "checkpoint": checkpoint,
             "max_len": grpo.max_len,
             **self._limits,
         }
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """Its cache takes memory from the first use on."""
+        return Engine(
+            self.policy,
+            num_slots=self._num_slots,
+            max_len=self.max_len,
+            eos_id=self.template.eos_id,
+            chunks=self._chunks,
+        )
 
     def play(
         self,
@@ -73,10 +95,10 @@ class TrainedPolicy:
         *,
         max_turns: int | None = None,
     ) -> Iterator[tuple[Item, Rollout]]:
-        """A greedy rollout of each item: as many at a time as there are slots, and those are
-        finished together."""
-        for start in range(0, len(items), self.engine.num_slots):
-            batch = items[start : start + self.engine.num_slots]
+        """A greedy rollout of each item, in rounds of several items a slot."""
+        size = _ROUND * self.engine.num_slots
+        for first in range(0, len(items), size):
+            batch = items[first : first + size]
             prompts = [prompt(item) for item in batch]
             played = self.rollouts(prompts, environment, max_turns=max_turns)
             yield from zip(batch, played, strict=True)
@@ -92,7 +114,7 @@ class TrainedPolicy:
     ) -> list[Rollout]:
         """One rollout of each prompt, in their order."""
         limits = self._limits | ({} if max_turns is None else {"max_turns": max_turns})
-        with jax.set_mesh(self.mesh):
+        with jax.set_mesh(self.mesh) if self.mesh.size > 1 else nullcontext():
             return rollouts(
                 self.params,
                 prompts,

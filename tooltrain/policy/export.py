@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 
 import ml_dtypes
 import numpy as np
 
+from tooltrain.data.chat_template import ChatTemplate
+from tooltrain.data.chat_template_jinja import chat_jinja
 from tooltrain.errors import UserError
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.hf_config import hf_config
 from tooltrain.policy.transformer import Params
 from tooltrain.policy.weights import Exported, hf_tensors
+
+# Of a published model's directory: what says how its text becomes ids.
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 _DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 
@@ -74,3 +80,48 @@ def export_safetensors(
         (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
     described = hf_config(config, max_len=max_len, eos_id=eos_id, dtype=dtype)
     (directory / "config.json").write_text(json.dumps(described, indent=2) + "\n")
+
+
+def export_policy(
+    directory: str | os.PathLike[str],
+    config: PolicyConfig,
+    params: Params,
+    template: ChatTemplate,
+    *,
+    max_len: int,
+    source: str | os.PathLike[str] | None = None,
+    dtype: str = "float32",
+) -> None:
+    """`export_safetensors`, and beside it what makes text into the ids that were trained on:
+    tokenizer.json, and tokenizer_config.json with the chat template.
+
+    source: the directory of the published model that `template` belongs to, whose own files
+    are copied; None or a .gguf file: they are written for tooltrain's template.
+    Raises what `export_safetensors` does, and UserError for the template of a published family
+    without its directory.
+    """
+    directory = pathlib.Path(directory)
+    if source is not None and pathlib.Path(source).is_dir():
+        copied = [pathlib.Path(source) / name for name in _TOKENIZER_FILES]
+        described = None
+    else:
+        copied = []
+        control = {id_: token for token, id_ in template.tokenizer.control_ids.items()}
+        described = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": control[template.eos_id],
+            "pad_token": control[template.pad_id],
+            "model_max_length": max_len,
+            "clean_up_tokenization_spaces": False,
+            "chat_template": chat_jinja(template),
+        }
+    export_safetensors(
+        directory, config, params, max_len=max_len, eos_id=template.eos_id, dtype=dtype
+    )
+    for path in copied:
+        if path.is_file():
+            shutil.copyfile(path, directory / path.name)
+    if described is not None:
+        template.tokenizer.save(directory / "tokenizer.json")
+        text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+        (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")

@@ -8,8 +8,9 @@ from typing import Any
 from jax.sharding import Mesh
 
 from tooltrain.data.tokenizer_files import model_directory, read_json
+from tooltrain.data.tokenizer_gguf import open_gguf
 from tooltrain.policy.config import PolicyConfig
-from tooltrain.policy.gguf import load_gguf
+from tooltrain.policy.gguf import gguf_config, load_gguf
 from tooltrain.policy.hf_config import config_from_hf
 from tooltrain.policy.transformer import Params
 from tooltrain.policy.weights import load_safetensors
@@ -32,3 +33,10 @@ def from_pretrained(
     directory = model_directory(source)
     config = config_from_hf(read_json(directory / "config.json"), **settings)
     return config, load_safetensors(directory, config, mesh)
+
+
+def pretrained_config(source: str | os.PathLike[str], **settings: Any) -> PolicyConfig:
+    """The config of `from_pretrained(source)` alone; no weight is read."""
+    if str(source).endswith(".gguf"):
+        return gguf_config(open_gguf(source), **settings)
+    return config_from_hf(read_json(model_directory(source) / "config.json"), **settings)
