@@ -23,9 +23,10 @@ def test_flags_of_equal_names_have_values_of_their_own():
     bfcl, booking = evaluate_bfcl.FLAGS, evaluate_complexfuncbench.FLAGS
     with given(bfcl, player="sft"), given(booking, player="gold"):
         assert (bfcl.player, booking.player) == ("sft", "gold")
-    with given(bfcl), pytest.raises(flags.IllegalFlagValueError):
+    with given(bfcl):
         assert bfcl.player == "grpo"
-        bfcl["player"].parse("gold")  # a baseline of the other benchmark
+        with pytest.raises(flags.IllegalFlagValueError):
+            bfcl["player"].parse("gold")  # a baseline of the other benchmark
 
 
 def test_a_command_reads_its_own_flags_and_the_shared_ones(monkeypatch):

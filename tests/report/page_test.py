@@ -108,6 +108,15 @@ def test_a_run_that_is_training_has_curves_and_no_tables(tmp_path):
     assert "Episodes, turn by turn" not in page
 
 
+def test_what_training_warned_of_is_told(tmp_path):
+    write_stage(tmp_path, "grpo", [{"step": 1, "reward": 0.2}])
+    line = {"step": 7, "alarm": "entropy collapse", "message": f"look at {HOSTILE}"}
+    (tmp_path / "grpo" / "alarms.jsonl").write_text(json.dumps(line) + "\n")
+    page = render([tmp_path])
+    assert "GRPO, step 7: entropy collapse" in page
+    assert HOSTILE not in page
+
+
 def test_the_report_is_the_same_bytes_each_time(workdir):
     path = workdir(sft=wrong_vehicle, grpo=gold)
     assert write_report([path]).read_bytes() == write_report([path]).read_bytes()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tooltrain.report.figures import COLORS, Line, curves
 from tooltrain.report.runs import Run
+from tooltrain.types import EndReason
 
 _POINTS = 400  # of a line, at most: a screen shows no more
 
@@ -75,7 +76,21 @@ MORE_CHARTS = (
         },
     ),
     _Chart("grpo", "GRPO: length of episodes", {"turns": "turns", "calls_per_episode": "calls"}),
-    _Chart("grpo", "GRPO: sampled tokens an episode", {"episode_tokens": "tokens"}),
+    _Chart(
+        "grpo",
+        "GRPO: tokens an episode",
+        {"episode_tokens": "all", "sampled_tokens": "sampled"},
+    ),
+    _Chart(
+        "grpo",
+        "GRPO: how episodes end",
+        {f"end/{end.value}": end.value.replace("_", " ") for end in EndReason},
+    ),
+    _Chart(
+        "grpo",
+        "GRPO: sampler and trainer apart, nats per token",
+        {"mismatch_kl": "KL", "mismatch_abs": "absolute difference"},
+    ),
     _Chart("grpo", "GRPO: gradient norm", {"grad_norm": "gradient norm"}),
 )
 

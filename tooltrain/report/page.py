@@ -79,6 +79,7 @@ def render(workdirs: Sequence[pathlib.Path], *, episodes: int = 1) -> str:
         complexfuncbench_outcomes=tables.complexfuncbench_outcomes(runs),
         bfcl=tables.bfcl(runs),
         bfcl_errors=tables.bfcl_errors(runs),
+        alarms=tables.alarms(runs),
         examples=examples(runs, episodes),
         runs=runs,
         stages=STAGES,

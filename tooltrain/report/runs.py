@@ -1,8 +1,10 @@
 """What a workdir holds of a run: its metrics, configs and evaluations, as files tell it.
 
-WORKDIR/{sft,grpo}/{config.json, metrics.jsonl}      the commands that train
-WORKDIR/eval/                                        `eval.heldout`
-WORKDIR/eval/{complexfuncbench,bfcl}/<player>/       `eval.journal`, summary.json
+Read are, where they are there:
+
+    WORKDIR/{sft,grpo}/{config.json, metrics.jsonl, alarms.jsonl}    `train.metrics`
+    WORKDIR/eval/                                                    `eval.heldout`
+    WORKDIR/eval/{complexfuncbench,bfcl}/<player>/summary.json
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ MAIN_SPLIT = "test"  # what headlines, outcomes and examples are about
 class Run:
     """One workdir. A part that was not run is empty.
 
-    metrics: lines of metrics.jsonl by stage, in the order of steps. configs: by stage.
+    metrics, alarms: lines by stage, in the order of steps. configs: by stage.
     policies: {stage: {"step", "splits": {split: summary}}}. baselines: {player: {"splits"}}.
     evaluation: run.json of the held-out evaluation. benchmarks: {"complexfuncbench" or "bfcl":
     {player: summary}}.
@@ -43,6 +45,7 @@ class Run:
     name: str
     path: pathlib.Path
     metrics: Mapping[str, Sequence[Mapping[str, float]]]
+    alarms: Mapping[str, Sequence[Mapping[str, Any]]]
     configs: Mapping[str, Mapping[str, Any]]
     policies: Mapping[str, Any]
     baselines: Mapping[str, Any]
@@ -99,6 +102,7 @@ def _read(path: pathlib.Path, name: str) -> Run:
         name,
         path,
         metrics={stage: _lines(path / stage / "metrics.jsonl") for stage in STAGES},
+        alarms={stage: _lines(path / stage / "alarms.jsonl") for stage in STAGES},
         configs={
             stage: _json(path / stage / "config.json")
             for stage in STAGES
@@ -126,7 +130,7 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
         )
 
 
-def _lines(path: pathlib.Path) -> list[dict[str, float]]:
+def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
     """Lines of a file that a training run may be writing to: a last one that is cut is left."""
     if not path.is_file():
         return []

@@ -178,6 +178,19 @@ def sizes(runs: Sequence[Run], split: str) -> str:
     return f"{SPLITS[split][1]} {text[:1].upper()}{text[1:]}."
 
 
+def alarms(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """What training warned of: (whose and when, the warning)."""
+    return [
+        (
+            f"{named(runs, run, STAGES[stage])}, step {line['step']}: {line['alarm']}",
+            line["message"],
+        )
+        for run in runs
+        for stage, lines in run.alarms.items()
+        for line in lines
+    ]
+
+
 # --- benchmarks ----------------------------------------------------------------------------
 
 
