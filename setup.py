@@ -1,6 +1,9 @@
 """tooltrain: training language models for multi-step tool orchestration, in JAX."""
 
+import pathlib
+
 import setuptools
+from setuptools.command.build_py import build_py
 
 # Ranges: jax 0.10.2 is what Python 3.11 resolves to, 0.12 what 3.12 does; both are tested.
 # No CUDA or TPU package stands in the base set: the extras add them.
@@ -91,13 +94,29 @@ EXTRAS = {
     "fuzz": ["atheris>=3.0; platform_system == 'Linux' and platform_machine == 'x86_64'"],
 }
 
+
+class BuildWithConfigs(build_py):
+    """Puts configs/ into the package, where commands find them outside a checkout."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            target = pathlib.Path(self.build_lib, "tooltrain", "configs")
+            target.mkdir(parents=True, exist_ok=True)
+            for config in sorted(pathlib.Path("configs").glob("*.py")):
+                self.copy_file(str(config), str(target / config.name))
+
+
 setuptools.setup(
     name="tooltrain",
     version="0.1.0",
     description="Trains language models for multi-step tool orchestration, in JAX",
     license="Apache-2.0",
     python_requires=">=3.11",
-    # `configs` and `experiments` are run from a checkout and are not installed.
+    long_description=pathlib.Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    # `experiments` and `benchmarks` are run from a checkout and are not installed.
+    cmdclass={"build_py": BuildWithConfigs},
     packages=setuptools.find_packages(include=["tooltrain", "tooltrain.*"]),
     package_data={"tooltrain.report": ["*.html"]},
     install_requires=BASE,

@@ -1,5 +1,6 @@
 """Bad input on a command line, as a person meets it: one line on stderr and status 1."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -24,10 +25,16 @@ main.run(show)
 """
 
 
-def command(*flags, module=None):
+def command(*flags, module=None, cwd=REPO_ROOT):
     what = ["-m", module] if module else ["-c", SHOW]
+    environment = os.environ | {"PYTHONPATH": str(REPO_ROOT)}
     return subprocess.run(
-        [sys.executable, *what, *flags], cwd=REPO_ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, *what, *flags],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -43,6 +50,20 @@ def assert_one_clear_error(done, *parts):
 def test_flags_override_config_fields():
     done = command(CONFIG, "--workdir=w", "--config.seed=7", "--config.sft.steps=12")
     assert (done.returncode, done.stdout) == (0, "7 12 w\n")
+
+
+@pytest.mark.parametrize("flags", [[], [CONFIG]], ids=["by default", "by name"])
+def test_configs_are_found_from_outside_a_checkout(flags, tmp_path):
+    done = command(*flags, "--workdir=w", "--config.seed=7", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "7 900 w\n")
+
+
+def test_a_config_that_lies_here_goes_before_the_installed_one(tmp_path):
+    (tmp_path / "configs").mkdir()
+    mine = (REPO_ROOT / "configs" / "tiny_cpu.py").read_text().replace("steps = 900", "steps = 3")
+    (tmp_path / "configs" / "tiny_cpu.py").write_text(mine)
+    for flags in ([], [CONFIG]):
+        assert command(*flags, "--workdir=w", cwd=tmp_path).stdout == "0 3 w\n"
 
 
 @pytest.mark.parametrize(

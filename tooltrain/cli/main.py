@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pathlib
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -13,9 +14,26 @@ from ml_collections import ConfigDict, config_flags
 from tooltrain.cli import own_flags
 from tooltrain.errors import UserError
 
+_CONFIGS = "configs"  # a checkout's; a wheel has them in the package (setup.py)
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+
+
+def installed_config(path: str) -> str:
+    """`configs/NAME.py`, or the installed one of that name outside a checkout. A `:` and what
+    follows it is the config's own argument."""
+    file, colon, argument = path.partition(":")
+    name = pathlib.Path(file)
+    if name.is_file() or str(name.parent) != _CONFIGS:
+        return path
+    for folder in (_PACKAGE / _CONFIGS, _PACKAGE.parent / _CONFIGS):
+        if (folder / name.name).is_file():
+            return f"{folder / name.name}{colon}{argument}"
+    return path
+
+
 CONFIG = config_flags.DEFINE_config_file(
     "config",
-    "configs/tiny_cpu.py",
+    installed_config(f"{_CONFIGS}/tiny_cpu.py"),
     "Config file; override a field with --config.field=value.",
     lock_config=True,
 )
@@ -60,6 +78,11 @@ def run(
 
 
 def _parse_flags(argv: list[str], own: flags.FlagValues) -> list[str]:
+    flag = "--config="
+    argv = [
+        flag + installed_config(arg.removeprefix(flag)) if arg.startswith(flag) else arg
+        for arg in argv
+    ]
     try:
         rest = own_flags.parse(argv, own)
     except (KeyError, AttributeError) as error:  # --config.field where there is no such field
