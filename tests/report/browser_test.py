@@ -67,7 +67,7 @@ def several_runs(workdir):
     scores = {name: interval(0.5) for name in tables.COMPLEXFUNCBENCH}
     groups = {"Car-Rental": {"samples": 40, **scores}}
     summary = {
-        "identity": {"step": 8, "distractors": 2, "view": [80, 2, 64]},
+        "identity": {"player": "grpo", "distractors": 2, "view": [80, 2, 64]},
         "samples": 40,
         "overall": {"samples": 40, **scores},
         **dict.fromkeys(("by_domain", "by_turns", "by_calls"), groups),

@@ -97,7 +97,10 @@ def test_complexfuncbench_has_a_row_a_player(tmp_path):
         "by_calls": {"3": {"samples": 40, **scores}},
         "outcomes": {"success": 30, "malformed": 10, "wrong order": 0},
     }
-    for player, identity in (("grpo", {"step": 3}), ("first_look_up", {})):
+    for player, identity in (
+        ("grpo", {"player": "grpo", "step": 3}),
+        ("first_look_up", {"player": "first look-up"}),
+    ):
         identity |= {"distractors": None, "view": "whole"}
         benchmark(tmp_path, "complexfuncbench", player, {"identity": identity, **summary})
     runs = read_runs([tmp_path])

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tooltrain.eval.baselines import PLAYERS
 from tooltrain.report.runs import MAIN_SPLIT, SPLITS, STAGES, Run
 
 METRICS = {
@@ -211,7 +212,7 @@ def complexfuncbench(runs: Sequence[Run]) -> Table | None:
                 Cell(f"{summary['samples']:,}"),
                 *(percent(summary["overall"][name]) for name in COMPLEXFUNCBENCH),
             ],
-            "policy" if "step" in summary["identity"] else "baseline",
+            "baseline" if summary["identity"]["player"] in PLAYERS else "policy",
         )
         for label, summary in played
     ]
