@@ -102,7 +102,9 @@ def measure(workdir: pathlib.Path, prompts: int, repeats: int) -> dict[str, obje
         }
         model = Transformer(policy)
         step = make_grpo_step(
-            lambda params, *inputs, model=model: model.apply({"params": params}, *inputs),
+            lambda params, *inputs, model=model: model.apply(
+                {"params": params}, *inputs, method="features"
+            ),
             optimizer,
             mesh,
             state_shardings(mesh, shapes, optimizer),

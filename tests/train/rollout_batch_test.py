@@ -1,4 +1,7 @@
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -151,6 +154,53 @@ def test_a_group_takes_as_many_tokens_as_it_has_prefixes():
     assert np.count_nonzero(batch.visible_to[0] < 400) == len(prefixes)
 
 
+def test_only_places_that_predict_a_sampled_token_have_a_gradient():
+    # The policy's logits are its only parameter, so the gradient can be read off place by place.
+    rollouts = random_rollouts(np.random.default_rng(2), groups=3, generations=4)
+    options = {"rows": 12, "row_len": 40}
+    batch = pack(rollouts, np.arange(1.0, 13.0)[:, None], **options)
+    mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
+    optimizer = optax.sgd(1.0)
+    params = {"embedding": jax.random.normal(jax.random.key(0), (12 * 40, 40))}
+
+    def logits_are_parameters(params, tokens, positions, segment_ids, visible_to, at):
+        logits = params["embedding"].reshape(*tokens.shape, 40)
+        return jnp.take_along_axis(logits, at[..., None], axis=1), jnp.eye(40)
+
+    step = make_grpo_step(
+        logits_are_parameters,
+        optimizer,
+        mesh,
+        state_shardings(mesh, params, optimizer),
+        kl_coefficient=0.1,
+        entropy_coefficient=0.1,
+    )
+
+    def updated(batch) -> np.ndarray:
+        state = state_of_params(mesh, jax.tree.map(jnp.copy, params), optimizer)
+        state, _ = step(state, sharding.shard_batch(mesh, batch))
+        return np.asarray(state.params["embedding"])
+
+    after = updated(batch)
+    moved = np.any(after != params["embedding"], axis=1).reshape(12, 40)
+    before_sampled = {
+        tuple(r.tokens[:place]) for r in rollouts for place in np.flatnonzero(r.completion_mask)
+    }
+    for row, place in np.ndindex(moved.shape):
+        seen = (np.arange(40) <= place) & (place <= batch.visible_to[row])
+        held = batch.visible_to[row, place] < 40
+        assert moved[row, place] == (held and tuple(batch.tokens[row, seen]) in before_sampled)
+
+    # What a rollout says about tokens that it did not sample never gets there.
+    noisy = [
+        dataclasses.replace(r, logprobs=np.where(r.completion_mask, r.logprobs, -50.0))
+        for r in rollouts
+    ]
+    np.testing.assert_array_equal(
+        updated(pack(noisy, np.arange(1.0, 13.0)[:, None], **options)), after
+    )
+
+
 POLICY = PolicyConfig(
     vocab_size=40, num_layers=2, d_model=16, num_heads=2, num_kv_heads=1, head_dim=8, d_ff=32
 )
@@ -180,7 +230,7 @@ def test_packed_rollouts_make_the_update_that_one_rollout_a_row_makes(options):
     shardings = state_shardings(mesh, shapes, optimizer)
 
     def apply_fn(params, *inputs):
-        return Transformer(POLICY).apply({"params": params}, *inputs)
+        return Transformer(POLICY).apply({"params": params}, *inputs, method="features")
 
     def update(batch, microbatch_rows, share):
         step = make_grpo_step(

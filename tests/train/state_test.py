@@ -9,6 +9,7 @@ import pytest
 from tooltrain import sharding
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import Transformer, init_params
+from tooltrain.train import head_statistics
 from tooltrain.train import state as train_state
 from tooltrain.train.optimizer import make_optimizer
 from tooltrain.train.state import TrainState
@@ -23,13 +24,15 @@ MODEL = Transformer(POLICY)
 
 
 def apply_fn(params, *inputs):
-    return MODEL.apply({"params": params}, *inputs)
+    return MODEL.apply({"params": params}, *inputs, method="features")
 
 
 def logits_are_parameters(params, tokens, positions, segment_ids, visible_to=None, at=None):
     """A policy whose logits are its only parameter: gradients can be read off one by one."""
     logits = params["embedding"].reshape(*tokens.shape, V)
-    return logits if at is None else jnp.take_along_axis(logits, at[..., None], axis=1)
+    if at is not None:
+        logits = jnp.take_along_axis(logits, at[..., None], axis=1)
+    return logits, jnp.eye(V)
 
 
 def mesh_of(data: int, fsdp: int, tensor: int):
@@ -132,6 +135,16 @@ def test_four_microbatches_make_the_step_of_one_batch(kind, optimizer, four):
     batches = [BATCHES[kind]()]
     whole, whole_metrics = run(kind, (1, 1, 1), optimizer, batches)
     parts, parts_metrics = run(kind, (1, 1, 1), optimizer, batches, **four)
+    check_close(parts_metrics, whole_metrics)
+    check_close(parts.params, whole.params)
+
+
+def test_logits_in_chunks_make_the_step_of_whole_logits(monkeypatch):
+    batches = [grpo_batch(seed=0), grpo_batch(seed=1)]
+    whole, whole_metrics = run("grpo", (1, 1, 1), adamw, batches)
+    monkeypatch.setattr(head_statistics, "MAX_LOGITS", 2 * V)
+    # Said out loud, the default is another entry of the cache of programs.
+    parts, parts_metrics = run("grpo", (2, 2, 2), adamw, batches, temperature=1.0)
     check_close(parts_metrics, whole_metrics)
     check_close(parts.params, whole.params)
 

@@ -39,7 +39,6 @@ class Transformer(nn.Module):
 
     config: PolicyConfig
 
-    @nn.compact
     def __call__(
         self,
         tokens: Int[Array, "B T"],
@@ -48,7 +47,20 @@ class Transformer(nn.Module):
         visible_to: Int[Array, "B T"] | None = None,
         at: Int[Array, "B E"] | None = None,
     ) -> Float[Array, "B E V"]:
-        """Logits (float32) of what follows the tokens `at` these places of their row.
+        """Logits (float32) of what follows the tokens `at` these places of their row; the
+        arguments are those of `features`."""
+        return _product(*self.features(tokens, positions, segment_ids, visible_to, at))
+
+    @nn.compact
+    def features(
+        self,
+        tokens: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"] | None = None,
+        visible_to: Int[Array, "B T"] | None = None,
+        at: Int[Array, "B E"] | None = None,
+    ) -> tuple[Float[Array, "B E D"], Float[Array, "V D"]]:
+        """Normalised hidden states and output matrix, whose product the logits are.
 
         at None: every place, E = T.
         positions: from 0, within the segment. segment_ids: tokens attend to earlier tokens
@@ -78,15 +90,11 @@ class Transformer(nn.Module):
 
         if at is not None:
             x = jnp.take_along_axis(x, at[..., None], axis=1)
-        params = {
-            "embedding": embedding,
-            "final_norm": self.param("final_norm", nn.initializers.ones, (c.d_model,)),
-        }
+        final_norm = self.param("final_norm", nn.initializers.ones, (c.d_model,))
+        head = embedding
         if not c.tie_embeddings:
-            params["head"] = self.param(
-                "head", matrix_init(c.init_scale), (c.d_model, c.vocab_size)
-            )
-        return head_logits(c, params, x)
+            head = self.param("head", matrix_init(c.init_scale), (c.d_model, c.vocab_size)).T
+        return rms_norm(x, final_norm, c.norm_eps), head
 
 
 def _scan_unroll(num_layers: int) -> int:
@@ -104,8 +112,11 @@ def head_logits(
 ) -> Float[Array, "*B V"]:
     """Final norm and output matrix; products accumulate in float32 whatever the dtype of x."""
     h = rms_norm(x, params["final_norm"], config.norm_eps)
-    head = params["embedding"].T if config.tie_embeddings else params["head"]
-    return jnp.matmul(h, head.astype(h.dtype), preferred_element_type=jnp.float32)
+    return _product(h, params["embedding"] if config.tie_embeddings else params["head"].T)
+
+
+def _product(hidden: Float[Array, "*B D"], head: Float[Array, "V D"]) -> Float[Array, "*B V"]:
+    return jnp.matmul(hidden, head.T.astype(hidden.dtype), preferred_element_type=jnp.float32)
 
 
 def init_params(config: PolicyConfig, rng: Array) -> Params:

@@ -95,7 +95,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     model = Transformer(policy)
 
     def apply_fn(params, *inputs):
-        return model.apply({"params": params}, *inputs)
+        return model.apply({"params": params}, *inputs, method="features")
 
     engine = Engine(policy, num_slots=grpo.slots, max_len=grpo.max_len, eos_id=template.eos_id)
     play = functools.partial(

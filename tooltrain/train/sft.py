@@ -79,8 +79,8 @@ def train(config: ConfigDict, workdir: str) -> None:
     policy = PolicyConfig(vocab_size=template.tokenizer.vocab_size, **config.policy.to_dict())
     model = Transformer(policy)
 
-    def apply_fn(params, tokens, positions, segment_ids):
-        return model.apply({"params": params}, tokens, positions, segment_ids)
+    def apply_fn(params, *inputs):
+        return model.apply({"params": params}, *inputs, method="features")
 
     # --- shardings and steps --------------------------------------------------------
     schedule = make_schedule(

@@ -17,12 +17,14 @@ from jaxtyping import Array, Float, Int
 
 from tooltrain import sharding
 from tooltrain.train import objectives
+from tooltrain.train.head_statistics import head_statistics
 from tooltrain.types import GRPOBatch, SFTBatch
 
 Params = Any
 Metrics = dict[str, Float[Array, ""]]
-# (params, tokens, positions, segment_ids, visible_to, at) -> logits: see `Transformer`
-ApplyFn = Callable[..., Float[Array, "B E V"]]
+# (params, tokens, positions, segment_ids, visible_to, at) -> hidden states and output matrix, whose
+# product the logits are: see `Transformer.features`
+ApplyFn = Callable[..., tuple[Float[Array, "B E D"], Float[Array, "V D"]]]
 
 
 class TrainState(NamedTuple):
@@ -115,8 +117,7 @@ def make_sft_step(
 
     def part_loss(params: Params, part: tuple[SFTBatch, Array]) -> tuple[Array, Metrics]:
         batch, weights = part
-        logits = apply_fn(params, batch.tokens, batch.positions, batch.segment_ids)
-        statistics = objectives.token_statistics(logits, batch.tokens)
+        statistics, weights = _of_next_tokens(apply_fn, params, batch, weights, mesh.size)
         loss = objectives.sft_loss(statistics.logprobs, weights)
         return loss, {"loss": loss, "token_accuracy": jnp.sum(weights * statistics.greedy)}
 
@@ -141,8 +142,7 @@ def make_sft_evaluation(
 
     def evaluation(params: Params, batch: SFTBatch) -> Metrics:
         weights = (batch.loss_weight >= 1.0).astype(jnp.float32).at[:, 0].set(0.0)
-        logits = apply_fn(params, batch.tokens, batch.positions, batch.segment_ids)
-        statistics = objectives.token_statistics(logits, batch.tokens)
+        statistics, weights = _of_next_tokens(apply_fn, params, batch, weights, mesh.size)
         return {
             "loss": objectives.sft_loss(statistics.logprobs, weights),
             "token_accuracy": jnp.sum(weights * statistics.greedy),
@@ -179,10 +179,11 @@ def make_grpo_step(
     metrics: those of `grpo_loss`, loss and grad_norm (before clipping).
     """
 
+    statistics_of = _entry_statistics(apply_fn, temperature, share_prefixes, mesh.size)
+
     def part_loss(params: Params, part: tuple[GRPOBatch, Array]) -> tuple[Array, Metrics]:
         batch, weights = part
-        logits = _entry_logits(apply_fn, params, batch, share_prefixes)
-        statistics = objectives.target_statistics(logits, batch.targets, temperature)
+        statistics = statistics_of(params, batch)
         loss, metrics = objectives.grpo_loss(statistics, batch, weights, **loss_options)
         return loss, metrics | {"loss": loss}
 
@@ -213,9 +214,10 @@ def make_logprobs_step(
     microbatch_rows, share_prefixes: as in `make_grpo_step`; 0 in parts that hold nothing.
     """
 
+    statistics_of = _entry_statistics(apply_fn, temperature, share_prefixes, mesh.size)
+
     def logprobs(params: Params, batch: GRPOBatch) -> Float[Array, "B E"]:
-        logits = _entry_logits(apply_fn, params, batch, share_prefixes)
-        return objectives.target_statistics(logits, batch.targets, temperature).logprobs
+        return statistics_of(params, batch).logprobs
 
     def step(params: Params, batch: GRPOBatch) -> Float[Array, "B E"]:
         rows, entries = batch.targets.shape
@@ -251,17 +253,34 @@ def _jit_step(step, mesh: Mesh, shardings: TrainState):
     )
 
 
-def _entry_logits(
-    apply_fn: ApplyFn, params: Params, batch: GRPOBatch, share_prefixes: bool
-) -> Float[Array, "B E V"]:
-    # Without branches the last token of a segment serves as the segment's id, which
-    # attention that knows no trees understands.
-    segment_ids, visible_to = batch.visible_to, None
-    if share_prefixes:
-        segment_ids, visible_to = visible_to, segment_ids
-    return apply_fn(
-        params, batch.tokens, batch.positions, segment_ids, visible_to, batch.predictors
-    )
+def _of_next_tokens(
+    apply_fn: ApplyFn, params: Params, batch: SFTBatch, weights: Float[Array, "B T"], devices: int
+) -> tuple[objectives.TokenStatistics, Float[Array, "B T"]]:
+    """Statistics of the token after each token, and the weights of those. Rolled, not sliced: a
+    slice is a copy. So the last place has the first token's weight, 0."""
+    hidden, head = apply_fn(params, batch.tokens, batch.positions, batch.segment_ids)
+    following = jnp.roll(batch.tokens, -1, axis=1)
+    statistics = head_statistics(hidden, head, following, devices=devices)
+    return statistics, jnp.roll(weights, -1, axis=1)
+
+
+def _entry_statistics(
+    apply_fn: ApplyFn, temperature: float, share_prefixes: bool, devices: int
+) -> Callable[[Params, GRPOBatch], objectives.TokenStatistics]:
+    """(params, batch) -> statistics of its targets, [B, E]."""
+
+    def statistics_of(params: Params, batch: GRPOBatch) -> objectives.TokenStatistics:
+        # Without branches the last token of a segment serves as the segment's id, which
+        # attention that knows no trees understands.
+        segment_ids, visible_to = batch.visible_to, None
+        if share_prefixes:
+            segment_ids, visible_to = visible_to, segment_ids
+        hidden, head = apply_fn(
+            params, batch.tokens, batch.positions, segment_ids, visible_to, batch.predictors
+        )
+        return head_statistics(hidden, head, batch.targets, temperature, devices=devices)
+
+    return statistics_of
 
 
 def _update(
