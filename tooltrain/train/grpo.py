@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import pathlib
 import time
@@ -28,7 +29,7 @@ from tooltrain.rewards import reference, reward
 from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.episode import prompt_of, rollouts
 from tooltrain.rollout.sampling import GREEDY, Sampling, warn_if_truncated
-from tooltrain.train import objectives
+from tooltrain.train import hosts, objectives
 from tooltrain.train.checkpoint import (
     CONFIG,
     Checkpoints,
@@ -65,16 +66,19 @@ def train(config: ConfigDict, workdir: str) -> None:
 
     # --- mesh -----------------------------------------------------------------------
     mesh = sharding.make_mesh(config.mesh)
-    full = grpo.prompts_per_step * grpo.generations
+    # What this process does of each step: all of it, when it is the only one.
+    num_prompts = hosts.share(grpo.prompts_per_step, "config.grpo.prompts_per_step")
+    microbatch_rows = hosts.share(grpo.microbatch_rows, "config.grpo.microbatch_rows")
+    full = num_prompts * grpo.generations
     sharding.check_batch_size(mesh, grpo.microbatch_rows, "config.grpo.microbatch_rows")
     check_rows(grpo)
-    largest_minibatch = -(-grpo.prompts_per_step // grpo.minibatches) * grpo.generations
+    largest_minibatch = -(-num_prompts // grpo.minibatches) * grpo.generations
     pack = functools.partial(
         pack_rollouts,
         # One shape for all batches: rows that hold nothing cost nothing.
-        rows=-(-largest_minibatch // grpo.microbatch_rows) * grpo.microbatch_rows,
+        rows=-(-largest_minibatch // microbatch_rows) * microbatch_rows,
         row_len=grpo.row_len,
-        microbatch_rows=grpo.microbatch_rows,
+        microbatch_rows=microbatch_rows,
         share_prefixes=grpo.share_prefixes,
     )
 
@@ -168,7 +172,7 @@ def train(config: ConfigDict, workdir: str) -> None:
         "init_step": init_step,
         "init_config": json.loads((init_from / CONFIG).read_text()),
     }
-    claim_directory(directory, recorded_config(config, UNREAD, data))
+    hosts.first_does(lambda: claim_directory(directory, recorded_config(config, UNREAD, data)))
     with jax.set_mesh(mesh), Checkpoints(directory) as checkpoints:
         resumed = checkpoints.latest_step
         ref_params = jax.tree.map(jnp.copy, first_params) if grpo.kl_coefficient else None
@@ -178,7 +182,7 @@ def train(config: ConfigDict, workdir: str) -> None:
             state, run = checkpoints.restore(abstract)
             prompt_indices.set_state(run["data"])
         del first_params
-        truncate_lines(directory / "episodes.jsonl", resumed)
+        hosts.first_does(lambda: truncate_lines(directory / "episodes.jsonl", resumed))
 
         with (
             MetricsWriter(
@@ -188,6 +192,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 total_steps=grpo.steps,
                 log_every_steps=grpo.log_every_steps,
                 show=("reward", "success", "eval/strict_turn_accuracy", "entropy"),
+                quiet=not hosts.is_first(),
             ) as writer,
             (directory / "episodes.jsonl").open("a") as episodes_file,
         ):
@@ -195,9 +200,14 @@ def train(config: ConfigDict, workdir: str) -> None:
             def evaluate(step: int) -> float:
                 """Plays the held-out traces greedily; returns their strict turn accuracy."""
                 started = time.perf_counter()
-                prompts = [prompt_of(i, t, template, environment) for i, t in enumerate(held_out)]
-                played = play(state.params, prompts, sampling=GREEDY)
-                rows = [episode.row() for episode in score(held_out, played)]
+                mine = [held_out[i] for i in hosts.mine(len(held_out))]
+                prompts = [prompt_of(i, t, template, environment) for i, t in enumerate(mine)]
+                params = hosts.own_copy(mesh, state.params)
+                with hosts.alone():
+                    played = play(params, prompts, sampling=GREEDY)
+                    scored = score(mine, played)
+                parts = hosts.gather([episode.row() for episode in scored])
+                rows = list(itertools.chain.from_iterable(parts))
                 means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
                 writer.evaluation(step, means, time.perf_counter() - started)
                 return means["strict_turn_accuracy"]
@@ -209,39 +219,44 @@ def train(config: ConfigDict, workdir: str) -> None:
                 clock = _Clock()
 
                 # --- rollout --------------------------------------------------------
-                batch_traces = [traces[int(i)] for i in next(prompt_indices)]
+                drawn = next(prompt_indices)
+                mine = hosts.mine(len(drawn))
+                batch_traces = [traces[int(drawn[i])] for i in mine]
                 # Numbered within the step: an epoch's last trace may be the next one's first.
                 prompts = [
                     prompt_of(i, trace, template, environment)
-                    for i, trace in enumerate(batch_traces)
+                    for i, trace in zip(mine, batch_traces, strict=True)
                 ]
-                played = play(
-                    state.params,
-                    prompts,
-                    generations=grpo.generations,
-                    sampling=sampling,
-                    max_failed_turns=grpo.max_failed_turns or None,
-                    seed=step_seed(config.seed, step),
-                )
+                params = hosts.own_copy(mesh, state.params)
+                with hosts.alone():
+                    played = play(
+                        params,
+                        prompts,
+                        generations=grpo.generations,
+                        sampling=sampling,
+                        max_failed_turns=grpo.max_failed_turns or None,
+                        seed=step_seed(config.seed, step),
+                    )
                 clock.lap("rollout_seconds")
 
                 # --- reward and advantages ------------------------------------------
                 groups = np.repeat(np.arange(len(batch_traces)), grpo.generations)
-                rewards, (to_go, terms) = jax.device_get(
-                    reward.score_batch(
-                        reward_fn,
-                        encode_calls([rollout.records for rollout in played], **floors),
-                        take_gold(
-                            encode_gold([t.calls for t in batch_traces], **gold_floors), groups
-                        ),
-                    )
-                )
                 num_turns = np.array([rollout.num_turns for rollout in played])
                 grouped = (len(batch_traces), grpo.generations)
-                advantages = np.asarray(
-                    credit(to_go.reshape(*grouped, -1), num_turns.reshape(grouped))
-                ).reshape(full, -1)
-                no_variance = np.asarray(objectives.zero_variance(rewards.reshape(grouped)))
+                with hosts.alone():
+                    rewards, (to_go, terms) = jax.device_get(
+                        reward.score_batch(
+                            reward_fn,
+                            encode_calls([rollout.records for rollout in played], **floors),
+                            take_gold(
+                                encode_gold([t.calls for t in batch_traces], **gold_floors), groups
+                            ),
+                        )
+                    )
+                    advantages = np.asarray(
+                        credit(to_go.reshape(*grouped, -1), num_turns.reshape(grouped))
+                    ).reshape(full, -1)
+                    no_variance = np.asarray(objectives.zero_variance(rewards.reshape(grouped)))
                 kept = np.arange(len(batch_traces))  # groups
                 if grpo.filter_zero_variance:
                     some = np.any(advantages, axis=1).reshape(grouped).any(axis=1)
@@ -251,13 +266,15 @@ def train(config: ConfigDict, workdir: str) -> None:
                 # --- update ---------------------------------------------------------
                 # The rollouts of a group stay together: they share most of their tokens.
                 members = np.arange(full).reshape(grouped)
-                batches = []
-                for part in minibatch_groups(
+                parts = minibatch_groups(
                     kept,
                     grpo.updates_per_batch,
                     grpo.minibatches,
                     step_seed(config.seed, step),
-                ):
+                )
+                sizes = np.sum(hosts.gather([len(part) for part in parts]), axis=0)
+                batches = []
+                for part in (part for part, size in zip(parts, sizes, strict=True) if size):
                     chosen = members[part].ravel()
                     host_batch = pack(
                         [played[i] for i in chosen], advantages[chosen], pad_id=template.pad_id
@@ -267,7 +284,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                         batch = batch._replace(old_logprobs=logprobs_fn(state.params, batch))
                     if ref_params is not None:
                         batch = batch._replace(ref_logprobs=logprobs_fn(ref_params, batch))
-                    batches.append((batch, padding_share(host_batch, grpo.microbatch_rows)))
+                    batches.append((batch, padding_share(host_batch, microbatch_rows)))
                 updates = []
                 for batch, padding in batches:
                     state, update_metrics = step_fn(state, batch)
@@ -277,7 +294,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 metrics = rollout_metrics(
                     [batch_traces[g] for g in groups], played, rewards, terms, no_variance
                 )
-                if step % grpo.log_every_steps == 0:
+                if step % grpo.log_every_steps == 0 and hosts.is_first():
                     for i in range(0, full, grpo.generations)[: grpo.sample_episodes]:
                         line = episode_line(
                             batch_traces[groups[i]],
@@ -291,6 +308,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                         line = {"step": step, "advantages": turns, **line}
                         episodes_file.write(json.dumps(line) + "\n")
                     episodes_file.flush()
+                metrics = hosts.mean(metrics)
                 jax.block_until_ready(state.params)  # the next rollouts need them anyway
                 clock.lap("update_seconds")
                 if updates:
@@ -367,8 +385,8 @@ def check_rows(grpo: ConfigDict) -> None:
 def minibatch_groups(
     groups: np.ndarray, passes: int, minibatches: int, seed: int
 ) -> Sequence[np.ndarray]:
-    """Groups of each optimizer step; none is empty. Each pass is shuffled anew; in a pass of one
-    minibatch they stay in order."""
+    """Groups of each optimizer step, passes x minibatches of them; some are empty when there are
+    few groups. Each pass is shuffled anew; in a pass of one minibatch they stay in order."""
     rng = np.random.default_rng(seed)
     return [
         part
@@ -376,7 +394,6 @@ def minibatch_groups(
         for part in np.array_split(
             groups if minibatches == 1 else rng.permutation(groups), minibatches
         )
-        if len(part)
     ]
 
 

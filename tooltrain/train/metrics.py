@@ -31,7 +31,8 @@ class MetricsWriter:
 
     name: of the stage. resumed_step: lines after it are dropped; None: all are. show:
     metrics for the progress bar. log_every_steps: which steps get a line; every step is
-    checked for NaN.
+    checked for NaN. quiet: nothing is written or shown, which a process does that is not
+    the first of its run.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class MetricsWriter:
         total_steps: int,
         log_every_steps: int,
         show: Sequence[str],
+        quiet: bool = False,
     ):
         self._directory = directory
         self._name = name
@@ -53,18 +55,12 @@ class MetricsWriter:
         self._shown: dict[str, float] = {}
         self._last_finite: dict[str, float] = {}
         self._clock = time.perf_counter()
-        for file in ("metrics.jsonl", "timing.jsonl", "alarms.jsonl"):
-            truncate_lines(directory / file, resumed_step)
+        self._quiet = quiet
         self._alarms = Alarms()
-        if resumed_step is not None and (directory / "metrics.jsonl").is_file():
-            for line in (directory / "metrics.jsonl").read_text().splitlines():
-                self._alarms.see(json.loads(line))  # told before
-        self._metrics = (directory / "metrics.jsonl").open("a")
-        self._timing = (directory / "timing.jsonl").open("a")
-        self._board = SummaryWriter(
-            str(directory / "tensorboard"), purge_step=(resumed_step or 0) + 1, write_to_disk=True
-        )
+        if not quiet:
+            self._open(resumed_step)
         self._bar = tqdm.tqdm(
+            disable=quiet,
             total=total_steps,
             initial=resumed_step or 0,
             desc=name,
@@ -74,6 +70,21 @@ class MetricsWriter:
             mininterval=0.5 if sys.stderr.isatty() else 15.0,
         )
 
+    def _open(self, resumed_step: int | None) -> None:
+        for file in ("metrics.jsonl", "timing.jsonl", "alarms.jsonl"):
+            truncate_lines(self._directory / file, resumed_step)
+        metrics = self._directory / "metrics.jsonl"
+        if resumed_step is not None and metrics.is_file():
+            for line in metrics.read_text().splitlines():
+                self._alarms.see(json.loads(line))  # told before
+        self._metrics = metrics.open("a")
+        self._timing = (self._directory / "timing.jsonl").open("a")
+        self._board = SummaryWriter(
+            str(self._directory / "tensorboard"),
+            purge_step=(resumed_step or 0) + 1,
+            write_to_disk=True,
+        )
+
     def __enter__(self) -> MetricsWriter:
         return self
 
@@ -81,9 +92,10 @@ class MetricsWriter:
         if kind is None:
             self.flush()
         self._bar.close()
-        self._board.close()
-        self._metrics.close()
-        self._timing.close()
+        if not self._quiet:
+            self._board.close()
+            self._metrics.close()
+            self._timing.close()
 
     def step(
         self, step: int, metrics: Mapping[str, Any], timing: Mapping[str, float] | None = None
@@ -124,6 +136,8 @@ class MetricsWriter:
         self._clock += seconds  # not part of the next step
 
     def _write(self, step: int, values: dict[str, float], timing: dict[str, float]) -> None:
+        if self._quiet:
+            return
         for file, numbers in ((self._metrics, values), (self._timing, timing)):
             file.write(json.dumps({"step": step, **dict(sorted(numbers.items()))}) + "\n")
             file.flush()

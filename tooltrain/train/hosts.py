@@ -1,0 +1,126 @@
+"""The processes of one run: each on its own machine, with its own devices, data and environments.
+
+They compute every step together, over one mesh, and hold the same parameters; what they say
+to each other beside that goes through here. With one process all of it does nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from tooltrain import sharding
+from tooltrain.errors import UserError
+from tooltrain.types import Json
+
+T = TypeVar("T")
+
+
+def count() -> int:
+    return jax.process_count()
+
+
+def index() -> int:
+    """This process, in [0, count)."""
+    return jax.process_index()
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes what the run has to say."""
+    return index() == 0
+
+
+def share(number: int, field: str) -> int:
+    """This process's part of a number that all of them share.
+
+    Raises UserError, naming the config field, when they cannot share it evenly.
+    """
+    if number % count():
+        raise UserError(
+            f"{field} is {number}, which {count()} processes cannot share evenly; make it a "
+            f"multiple of {count()}"
+        )
+    return number // count()
+
+
+def mine(number: int) -> range:
+    """This process's consecutive part of `number` things, as even as they allow."""
+    return range(number * index() // count(), number * (index() + 1) // count())
+
+
+def gather(value: Json) -> list[Json]:
+    """What every process gives, in their order. All of them have to ask.
+
+    A JSON value comes back as JSON has it: tuples are lists, keys are strings.
+    """
+    if count() == 1:
+        return [json.loads(json.dumps(value))]
+    from jax.experimental import multihost_utils
+
+    encoded = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = np.asarray(multihost_utils.process_allgather(np.array([len(encoded)]))).ravel()
+    padded = np.zeros(sizes.max(), np.uint8)
+    padded[: len(encoded)] = encoded
+    rows = np.asarray(multihost_utils.process_allgather(padded)).reshape(count(), -1)
+    return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+
+
+def own(gathered: Sequence[T]) -> T:
+    """What this process once gave to `gather`.
+
+    Raises UserError when other processes gave it: each has its own part of the data.
+    """
+    if len(gathered) != count():
+        raise UserError(
+            f"this checkpoint is of {len(gathered)} processes, which had a part of the data each, "
+            f"and there are {count()} now: resume it with {len(gathered)}, or start anew"
+        )
+    return gathered[index()]
+
+
+def mean(values: Mapping[str, float]) -> dict[str, float]:
+    """Means over the processes of numbers that each has of as many episodes as the others."""
+    found = gather(dict(values))
+    return {name: float(np.mean([one[name] for one in found])) for name in values}
+
+
+def first_does(work: Callable[[], Any]) -> None:
+    """Runs `work` in the first process while the others wait; its UserError is everyone's."""
+    error = None
+    if is_first():
+        try:
+            work()
+        except UserError as raised:
+            error = str(raised)
+    error = gather(error)[0]
+    if error is not None:
+        raise UserError(error)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """What is computed inside is this process's own: on its first device, not on the mesh of all.
+
+    With one process nothing changes.
+    """
+    if count() == 1:
+        yield
+        return
+    sizes = dict.fromkeys(sharding.AXES, 1)
+    with jax.set_mesh(sharding.make_mesh(sizes, jax.local_devices()[:1])):
+        yield
+
+
+def own_copy(mesh: Mesh, params: Any) -> Any:
+    """Parameters on `mesh` -> whole ones on this process's first device, where it can use them
+    without the others. With one process they are the parameters themselves."""
+    if count() == 1:
+        return params
+    whole = jax.jit(lambda p: p, out_shardings=sharding.replicated(mesh))(params)
+    return jax.tree.map(lambda x: x.addressable_data(0), whole)
