@@ -93,10 +93,10 @@ def get_config() -> ConfigDict:
     config.grpo = ConfigDict()
     config.grpo.optimizer = "adamw"
     config.grpo.split = "train_rl"  # whose prompts are rolled out
-    config.grpo.steps = 72
+    config.grpo.steps = 80
     config.grpo.prompts_per_step = 8
     config.grpo.generations = 16  # rollouts of one prompt, compared with each other
-    config.grpo.learning_rate = 1.5e-4
+    config.grpo.learning_rate = 2e-4
     config.grpo.warmup_steps = 4
     config.grpo.decay = "linear"
     config.grpo.final_lr_fraction = 0.1
@@ -128,8 +128,8 @@ def get_config() -> ConfigDict:
     config.grpo.max_len = 640  # tokens of an episode, prompt and responses included
     config.grpo.slots = 64  # episodes decoded together
     config.grpo.log_every_steps = 1
-    config.grpo.checkpoint_every_steps = 24
-    config.grpo.eval_every_steps = 24
+    config.grpo.checkpoint_every_steps = 20
+    config.grpo.eval_every_steps = 20
     config.grpo.eval_episodes = 128  # of the validation split, greedily
     config.grpo.sample_episodes = 2  # written to episodes.jsonl at each logged step
 
