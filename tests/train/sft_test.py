@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tooltrain.errors import UserError
-from tooltrain.train import sft
+from tooltrain.train import sft, start
 from tooltrain.train.metrics import MetricsWriter
 
 
@@ -95,12 +95,12 @@ def test_a_batch_that_the_mesh_cannot_share_is_refused(workdir, config):
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_no_checkpoint(
     workdir, config, monkeypatch
 ):
-    fresh = sft.init_params
+    fresh = start.init_params
 
     def broken(*args):
         return jax.tree.map(lambda x: x * jnp.nan, fresh(*args))
 
-    monkeypatch.setattr(sft, "init_params", broken)
+    monkeypatch.setattr(start, "init_params", broken)
     with pytest.raises(UserError, match=r"sft stopped: .*loss nan at step 1 of 4"):
         sft.train(config, str(workdir))
     assert not [p for p in (workdir / "sft" / "checkpoints").iterdir() if p.name.isdigit()]

@@ -11,19 +11,19 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tooltrain import sharding
-from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.dataset import open_traces
-from tooltrain.data.pipeline import sft_batches
-from tooltrain.data.tokenizer import Tokenizer
+from tooltrain.data.order import Curriculum, Shard
+from tooltrain.data.pipeline import Lengths, sft_batches
 from tooltrain.env.environment import open_environment
-from tooltrain.policy.config import PolicyConfig
-from tooltrain.policy.transformer import Transformer, init_params
+from tooltrain.policy.transformer import Transformer
+from tooltrain.policy.weights import parameter_shapes
+from tooltrain.train import hosts
 from tooltrain.train.checkpoint import Checkpoints, claim_directory, recorded_config, traces_digest
 from tooltrain.train.metrics import MetricsWriter
 from tooltrain.train.optimizer import make_optimizer, make_schedule
+from tooltrain.train.start import start
 from tooltrain.train.state import (
     abstract_state,
-    create_state,
     make_sft_evaluation,
     make_sft_step,
     state_shardings,
@@ -34,10 +34,13 @@ UNREAD = ("grpo", "eval", "init_from", "mesh", "cache", "traces", "synthesis")
 
 
 def train(config: ConfigDict, workdir: str) -> None:
-    """Trains a fresh policy on WORKDIR/traces; writes WORKDIR/sft, or resumes it.
+    """Trains a policy, fresh or pretrained (`train.start`), on WORKDIR/traces; writes
+    WORKDIR/sft, or resumes it.
 
-    Raises UserError for a missing dataset, a directory of another config, a mesh that does
-    not fit, and when the loss is no longer finite.
+    config.sft.curriculum, if it is there: fields of `data.order.Curriculum`. Queries of
+    augmented traces are written as those of the traces were (config.synthesis.variety).
+    Raises UserError for a missing dataset or model, a directory of another config, a mesh that
+    does not fit, and when the loss is no longer finite.
     """
     directory = pathlib.Path(workdir) / "sft"
     sft = config.sft
@@ -50,9 +53,16 @@ def train(config: ConfigDict, workdir: str) -> None:
     cache_path = config.cache or f"{workdir}/cache/{config.suite}.sqlite"
     traces_dir = pathlib.Path(config.traces or f"{workdir}/traces")
     environment = open_environment(cache_path, **config.projection)
-    template = ChatTemplate(Tokenizer.load(traces_dir / "tokenizer.json"))
+    begin = start(config, workdir)
+    template = begin.template
     traces = open_traces(traces_dir, "train")
-    shape = {"batch_size": sft.batch_size, "seq_len": sft.seq_len}
+    # Each process reads its own share of the traces and makes its own rows of each batch.
+    shape = {
+        "batch_size": hosts.share(sft.batch_size, "config.sft.batch_size"),
+        "seq_len": sft.seq_len,
+        "shard": Shard(hosts.index(), hosts.count()),
+    }
+    lengths = Lengths()
     batches = iter(
         sft_batches(
             traces,
@@ -64,6 +74,9 @@ def train(config: ConfigDict, workdir: str) -> None:
             copy_warmup_examples=sft.copy_warmup_examples,
             augment_fraction=sft.augment_fraction,
             context_loss_weight=sft.context_loss_weight,
+            variety=config.synthesis.variety,
+            curriculum=Curriculum(**sft.curriculum) if sft.get("curriculum") else None,
+            lengths=lengths,
         )
     )
     held_out = list(
@@ -76,8 +89,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     )
 
     # --- policy ---------------------------------------------------------------------
-    policy = PolicyConfig(vocab_size=template.tokenizer.vocab_size, **config.policy.to_dict())
-    model = Transformer(policy)
+    model = Transformer(begin.policy)
 
     def apply_fn(params, *inputs):
         return model.apply({"params": params}, *inputs, method="features")
@@ -92,28 +104,27 @@ def train(config: ConfigDict, workdir: str) -> None:
     )
     optimizer = make_optimizer(sft.optimizer, schedule, **config.optimizer)
 
-    def fresh_params():
-        return init_params(policy, jax.random.key(config.seed))
-
-    shapes = jax.eval_shape(fresh_params)
+    shapes = parameter_shapes(begin.policy)
     shardings = state_shardings(mesh, shapes, optimizer)
     step_fn = make_sft_step(apply_fn, optimizer, mesh, shardings, microbatches=sft.microbatches)
     evaluate_fn = make_sft_evaluation(apply_fn, mesh, shardings.params)
 
     # --- checkpoint -----------------------------------------------------------------
-    claim_directory(
-        directory,
-        recorded_config(
-            config, UNREAD, {"cache": environment.cache.digest, "traces": traces_digest(traces_dir)}
-        ),
-    )
+    data = {
+        "cache": environment.cache.digest,
+        "traces": traces_digest(traces_dir),
+        "variety": config.synthesis.variety,
+    }
+    hosts.first_does(lambda: claim_directory(directory, recorded_config(config, UNREAD, data)))
     with jax.set_mesh(mesh), Checkpoints(directory) as checkpoints:
         first_step = checkpoints.latest_step or 0
         if first_step:
             state, run = checkpoints.restore(abstract_state(mesh, shapes, optimizer))
-            batches.set_state(run["data"])
+            own = hosts.own(run["processes"])
+            batches.set_state(own["data"])
+            lengths.taken, lengths.left_out = own["lengths"]
         else:
-            state = create_state(mesh, fresh_params, optimizer)
+            state = begin.state(mesh, optimizer, seed=config.seed)
 
         with MetricsWriter(
             directory,
@@ -122,6 +133,7 @@ def train(config: ConfigDict, workdir: str) -> None:
             total_steps=sft.steps,
             log_every_steps=sft.log_every_steps,
             show=("loss", "token_accuracy", "eval/loss", "eval/token_accuracy"),
+            quiet=not hosts.is_first(),
         ) as writer:
             for step in range(first_step + 1, sft.steps + 1):
                 # --- step -----------------------------------------------------------
@@ -133,6 +145,8 @@ def train(config: ConfigDict, workdir: str) -> None:
                         **metrics,
                         "learning_rate": schedule(step - 1),
                         "padding": np.mean(batch.segment_ids == 0),
+                        "examples": lengths.taken,
+                        "left_out": lengths.left_out_share,
                     },
                     {"tokens": batch.tokens.size},
                 )
@@ -156,5 +170,9 @@ def train(config: ConfigDict, workdir: str) -> None:
                 # --- checkpoint -----------------------------------------------------
                 if step % sft.checkpoint_every_steps == 0 or step == sft.steps:
                     writer.flush()  # a state that is not finite is never saved
-                    run = {"seed": config.seed, "data": batches.get_state()}
+                    own = {
+                        "data": batches.get_state(),
+                        "lengths": [lengths.taken, lengths.left_out],
+                    }
+                    run = {"seed": config.seed, "processes": hosts.gather(own)}
                     checkpoints.save(state, step, run)
