@@ -6,8 +6,8 @@ whose every value is replaced, so that hardly a call of the benchmark is among t
 Command    python -m experiments.smollm2 --config=configs/smollm2_booking.py --workdir=runs/smollm2
            (record, synthesize, evaluate, train_sft, evaluate; or those commands one by one)
 Hardware   one H100; with --config=configs/smollm2_booking.py:smoke any machine, to see that it runs
-Time       see experiments/results/smollm2.json
-Expected   see docs/evaluation.md
+Time       10 minutes on the H100, and as long again for compiling the first time
+Expected   strict call accuracy 0 before and 0.27 after, success 0 and 0.04 (docs/evaluation.md)
 """
 
 from __future__ import annotations

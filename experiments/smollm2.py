@@ -9,7 +9,7 @@ Command    python -m experiments.smollm2 --config=configs/smollm2_booking.py --w
            What the results file has is not done again; a stage under way is resumed.
 Hardware   one H100 (config size "gpu"), or any machine with --config=...:smoke
 Time       10 minutes, and as long again for compiling when nothing is in WORKDIR/compiled
-Expected   see docs/evaluation.md
+Expected   strict call accuracy 0 before and 0.27 after, success 0.04
 """
 
 from __future__ import annotations

@@ -12,13 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tooltrain.data.chat_template import tool_schema
+from tooltrain.data.chat_template_models import chat_template
 from tooltrain.data.tokenizer_files import load_tokenizer
+from tooltrain.env.schema import Tool
 from tooltrain.policy import kv_cache
-from tooltrain.policy.export import export_safetensors
+from tooltrain.policy.export import export_policy, export_safetensors
 from tooltrain.policy.hf_config import config_from_hf
 from tooltrain.policy.pretrained import from_pretrained
 from tooltrain.policy.transformer import Transformer, head_logits
 from tooltrain.policy.weights import flatten
+from tooltrain.types import Call
 
 torch = pytest.importorskip("torch", reason="compares with torch: pip install 'tooltrain[peers]'")
 transformers = pytest.importorskip(
@@ -161,6 +165,31 @@ def test_smollm2_exported_loads_in_transformers_with_equal_weights(smollm2, tmp_
     _assert_same_logits(config, params, peer, tokens)
     embedding = flatten(params)["embedding"]
     np.testing.assert_array_equal(peer.get_input_embeddings().weight.detach(), embedding)
+
+
+def test_smollm2_exported_whole_reads_a_tool_conversation_as_transformers_does(smollm2, tmp_path):
+    """Weights, tokenizer and chat template: the same ids, the same logits."""
+    config, params, _, tokenizer = smollm2
+    template = chat_template(tokenizer)
+    export_policy(tmp_path, config, params, template, max_len=8192)
+    peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert (theirs.eos_token_id, theirs.pad_token_id) == (template.eos_id, template.pad_id)
+
+    parameters = {"type": "object", "properties": {"q": {}, "near": {}}, "required": ["q"]}
+    tool, call = Tool("find", "Finds a place.", parameters), Call("find", {"q": "Zürich 2024"})
+    messages = [
+        {"role": "user", "content": "Where is “Zürich 2024”?"},
+        {"role": "assistant", "content": "", "tool_calls": [{"function": call.__dict__}]},
+        {"role": "tool", "content": '{"lat": 47.3769, "name": "Zürich"}'},
+    ]
+    want = template.prompt(messages[0]["content"], [tool])
+    want += template.completion([call]) + template.observations([messages[2]["content"]])
+    got = theirs.apply_chat_template(
+        messages, tools=[tool_schema(tool)], add_generation_prompt=True, return_dict=False
+    )
+    assert list(got) == want
+    _assert_same_logits(config, params, peer, np.array([want]))
 
 
 def test_bfloat16_differs_by_its_rounding_alone(smollm2):

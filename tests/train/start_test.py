@@ -1,0 +1,153 @@
+"""Training from a published checkpoint: its own weights, tokenizer and template, its own shape."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from tooltrain import sharding
+from tooltrain.data.chat_template import ChatTemplate
+from tooltrain.data.tokenizer import Tokenizer
+from tooltrain.env.environment import open_environment
+from tooltrain.errors import UserError
+from tooltrain.eval.trained_policy import PRETRAINED, TrainedPolicy
+from tooltrain.policy.config import PolicyConfig
+from tooltrain.policy.export import export_policy
+from tooltrain.policy.transformer import init_params
+from tooltrain.rollout import decode
+from tooltrain.rollout.episode import Prompt
+from tooltrain.train import sft
+from tooltrain.train.start import start
+
+
+@pytest.fixture
+def published(workdir, config):
+    """A policy as others publish theirs, and the config that starts from it."""
+    tokenizer = Tokenizer.load(workdir / "traces" / "tokenizer.json")
+    policy = PolicyConfig(vocab_size=tokenizer.vocab_size, **config.policy.to_dict())
+    params = init_params(policy, jax.random.key(7))
+    export_policy(workdir / "hf", policy, params, ChatTemplate(tokenizer), max_len=192)
+    # Only the published files say how text becomes ids.
+    (workdir / "traces" / "tokenizer.json").rename(workdir / "tokenizer.json")
+    (workdir / "traces" / "tokenizer.json").write_text("{}")
+    with config.unlocked():
+        config.policy = {"pretrained": str(workdir / "hf"), "dtype": "float32", "remat": False}
+    return policy, params
+
+
+def saved_params(directory, step):
+    from orbax.checkpoint import v1 as ocp
+
+    return ocp.load_checkpointables((directory / "checkpoints" / str(step)).absolute())["params"]
+
+
+def test_a_start_is_the_published_shape_weights_and_tokenizer(workdir, config, published):
+    policy, params = published
+    begin = start(config, str(workdir))
+    assert begin.policy == policy
+    assert begin.template.tokenizer.encode("Rome") == Tokenizer.load(
+        workdir / "tokenizer.json"
+    ).encode("Rome")
+    mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
+    placed = begin.params(mesh)
+    jax.tree.map(np.testing.assert_array_equal, placed, params)
+    assert placed["layers"]["gate"].sharding.spec == PartitionSpec(None, "fsdp", "tensor")
+
+
+def test_sft_goes_on_from_the_published_weights(workdir, config, published):
+    _, params = published
+    config.sft.update(steps=1, warmup_steps=0, learning_rate=1e-6, context_loss_weight=0.0)
+    config.optimizer.clip_norm = 1.0
+    config.sft.optimizer = "adamw"
+    sft.train(config, str(workdir))
+    trained = saved_params(workdir / "sft", 1)
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), trained, params)
+    assert 0 < max(jax.tree.leaves(moved)) < 1e-5
+    policy = TrainedPolicy(config, str(workdir), "sft")
+    jax.tree.map(np.testing.assert_array_equal, policy.params, trained)
+
+
+def test_the_published_policy_itself_can_be_played(workdir, config, published):
+    _, params = published
+    policy = TrainedPolicy(config, str(workdir), PRETRAINED)
+    jax.tree.map(np.testing.assert_array_equal, policy.params, params)
+    assert policy.identity["step"] == 0
+    assert policy.identity["checkpoint"] == str(workdir / "hf")
+
+
+def test_one_device_plays_as_eight_do_and_each_shape_has_one_program(
+    workdir, config, published, monkeypatch
+):
+    environment = open_environment(str(workdir / "cache" / "weather.sqlite"), **config.projection)
+    prompts = [Prompt(i, (5, 6 + i, 7)) for i in range(3)]
+    config.eval.slots = 4
+    eight = TrainedPolicy(config, str(workdir), PRETRAINED).rollouts(prompts, environment)
+    make_mesh = functools.partial(sharding.make_mesh, devices=jax.devices()[:1])
+    monkeypatch.setattr(sharding, "make_mesh", make_mesh)
+    policy = TrainedPolicy(config, str(workdir), PRETRAINED)
+    one = policy.rollouts(prompts, environment)
+    assert [r.tokens.tolist() for r in one] == [r.tokens.tolist() for r in eight]
+    programs = decode.decode._cache_size()
+    assert [r.tokens.tolist() for r in policy.rollouts(prompts, environment)] == [
+        r.tokens.tolist() for r in one
+    ]
+    assert decode.decode._cache_size() == programs
+
+
+def test_without_a_published_model_there_is_nothing_to_play_before_training(workdir, config):
+    with pytest.raises(UserError, match=r"config\.policy\.pretrained names no model"):
+        TrainedPolicy(config, str(workdir), PRETRAINED)
+
+
+def test_a_shape_beside_a_published_model_is_refused(workdir, config, published):
+    with config.unlocked():
+        config.policy.num_layers = 2
+    with pytest.raises(UserError, match=r"sets num_layers beside pretrained='.*hf'"):
+        start(config, str(workdir))
+
+
+def test_queries_of_augmented_traces_are_as_varied_as_the_traces(workdir, config, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def look(*args, **options):
+        raise Seen(options)
+
+    monkeypatch.setattr(sft, "sft_batches", look)
+    config.synthesis.variety = 0.75
+    with config.unlocked():
+        config.sft.curriculum = {"by": "calls", "ramp_examples": 8, "start": 0.5}
+    with pytest.raises(Seen) as caught:
+        sft.train(config, str(workdir))
+    (seen,) = caught.value.args
+    assert seen["variety"] == 0.75
+    assert seen["curriculum"].by == "calls"
+    assert (seen["shard"].index, seen["shard"].count) == (0, 1)
+
+
+def test_what_does_not_fit_is_counted_the_same_after_a_resume(workdir, config, monkeypatch):
+    config.sft.update(seq_len=128, copy_fraction=0.5, steps=4, checkpoint_every_steps=2)
+    sft.train(config, str(workdir))
+    lines = (workdir / "sft" / "metrics.jsonl").read_text().splitlines()
+    shares = [json.loads(line)["left_out"] for line in lines if "left_out" in line]
+    assert 0 < shares[-1] < 1
+    (workdir / "sft").rename(workdir / "whole")
+
+    step = sft.MetricsWriter.step
+
+    def interrupted(self, number, *args):
+        if number == 4:
+            raise KeyboardInterrupt
+        step(self, number, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sft.MetricsWriter, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sft.train(config, str(workdir))
+    sft.train(config, str(workdir))
+    assert (workdir / "sft" / "metrics.jsonl").read_text().splitlines() == lines
