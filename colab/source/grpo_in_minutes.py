@@ -107,7 +107,7 @@ config.suite = "fruit"
 config.projection.update(projection)
 config.policy.update(num_layers=2, d_model=96, num_heads=2, num_kv_heads=2, head_dim=48, d_ff=192)
 config.sft.update(
-    steps=4 if SMALL else 240,
+    steps=4 if SMALL else 200,
     batch_size=8,
     seq_len=384,
     warmup_steps=2,
@@ -116,11 +116,11 @@ config.sft.update(
     copy_fraction=0.1,
     augment_fraction=0.3,
     cpu_devices=1,
-    eval_every_steps=40,
-    checkpoint_every_steps=4 if SMALL else 240,
+    eval_every_steps=50,
+    checkpoint_every_steps=4 if SMALL else 200,
 )
 config.grpo.update(
-    steps=2 if SMALL else 40,
+    steps=2 if SMALL else 24,
     prompts_per_step=2 if SMALL else 8,
     generations=4 if SMALL else 8,
     slots=8 if SMALL else 32,
@@ -130,9 +130,9 @@ config.grpo.update(
     max_turn_tokens=48,
     learning_rate=3e-4,
     warmup_steps=1,
-    eval_every_steps=10,
-    eval_episodes=4 if SMALL else 64,
-    checkpoint_every_steps=2 if SMALL else 40,
+    eval_every_steps=8,
+    eval_episodes=4 if SMALL else 48,
+    checkpoint_every_steps=2 if SMALL else 24,
 )
 config.lock()
 # %% [markdown]

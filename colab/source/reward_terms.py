@@ -49,7 +49,7 @@ def terms_of(trajectories):
 
 reward, terms = terms_of([perfect])
 for name, value in terms.items():
-    print(f"{name:18s} {value[0]}")
+    print(f"{name:18s} {value[0].round(3)}")
 print("reward", reward[0])
 
 # %% [markdown]
@@ -124,7 +124,7 @@ plt.barh(
 plt.yticks(rows, list(edits), fontsize=8)
 plt.gca().invert_yaxis()
 plt.xlabel("reward")
-plt.legend(fontsize=8)
+plt.legend(fontsize=8, loc="lower right")
 plt.tight_layout()
 plt.show()
 

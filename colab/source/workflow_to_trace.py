@@ -27,7 +27,7 @@ from tooltrain.synthesis.provenance import mine
 from tooltrain.synthesis.workflow import mined
 
 world = open_environment("runs/colab/cache/booking.sqlite", max_tokens=160, max_items=2)
-samples = list(itertools.islice(world.cache.samples(), 150))
+samples = list(itertools.islice(world.cache.samples(), 0, None, 6))  # of every domain
 links, edges = mine(samples)
 for edge in sorted(edges, key=lambda e: -e.count)[:6]:
     print(f"{edge.count:4d}  {edge.source} {'.'.join(edge.path)} -> {edge.target}.{edge.argument}")
@@ -47,11 +47,12 @@ for workflow, count in counts.most_common(6):
 from tooltrain.synthesis.compile import Compiled
 from tooltrain.synthesis.draws import Filler
 
-chain = next(w for w, _ in counts.most_common() if len(set(w.slots)) == len(w.slots) == 3)
+wanted = ("Search_Attraction_Location", "Search_Attractions", "Get_Availability")
+chain = next(w for w, _ in counts.most_common() if w.slots == wanted)
 compiled = Compiled(world.cache, world.projection)
 compiled.prepare([chain])
 filler = Filler(chain, compiled)
-print(" > ".join(chain.slots), "-", filler.distinct_count(), "different fillings")
+print(" > ".join(chain.slots), "-", filler.distinct_count, "different fillings")
 
 # %%
 import numpy as np
