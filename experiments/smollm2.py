@@ -47,6 +47,9 @@ from tooltrain.train import sft
 from tooltrain.train.start import start
 
 SAMPLES = flags.DEFINE_integer("samples", 0, "How many of the benchmark's 1,000; 0: all.")
+EXAMPLES = flags.DEFINE_integer(
+    "examples", 0, "Training examples compared with the benchmark; 0: all, and tables without them."
+)
 RESULTS = flags.DEFINE_string(
     "results",
     str(pathlib.Path(__file__).resolve().parent / "results" / "smollm2.json"),
@@ -84,8 +87,10 @@ def smollm2(config: ConfigDict, workdir: str) -> None:
             _write(found)
 
     # --- what training had seen of the benchmark --------------------------------------
-    found["seen"] = _seen(config, root, environment, found["training"]["last"]["examples"])
-    _write(found)
+    if "seen" not in found:
+        taken = int(found["training"]["last"]["examples"])
+        found["seen"] = _seen(config, root, environment, taken)
+        _write(found)
 
 
 def _begun(config: ConfigDict) -> dict[str, Any]:
@@ -104,7 +109,7 @@ def _begun(config: ConfigDict) -> dict[str, Any]:
 
 
 def _run(command: str, *options: str) -> None:
-    own = ("--samples", "--results")
+    own = ("--samples", "--examples", "--results")
     given = [option for option in sys.argv[1:] if not option.startswith(own)]
     line = ["-m", f"tooltrain.cli.{command}", *given, *options]
     print("python " + " ".join(line), flush=True)
@@ -175,11 +180,13 @@ def _training(directory: pathlib.Path) -> dict[str, Any]:
 
 
 def _seen(
-    config: ConfigDict, root: pathlib.Path, environment: Environment, count: int
+    config: ConfigDict, root: pathlib.Path, environment: Environment, taken_in_all: int
 ) -> dict[str, Any]:
-    """What the training traces and the first `count` examples, as they were imitated, have in
-    common with the benchmark (`contamination.overlap`), and the benchmark's tables over samples
-    of which no call was among those examples."""
+    """What the training traces and the first examples (--examples), as they were imitated, have
+    in common with the benchmark (`contamination.overlap`); if all were looked at, also the
+    benchmark's tables over samples of which no call was among them."""
+    count = min(EXAMPLES.value or taken_in_all, taken_in_all)
+
     # --- the examples -------------------------------------------------------------------
     traces = open_traces(config.traces or root / "traces", "train")
     given = config.sft.get("curriculum")
@@ -212,6 +219,9 @@ def _seen(
         "examples_in_benchmark": overlap(of_traces(imitated), theirs, tools),
         "benchmark_in_examples": overlap(theirs, of_traces(imitated), tools),
     }
+
+    if count < taken_in_all:
+        return shared
 
     # --- samples that share nothing ------------------------------------------------------
     requests = {(c.name, tools[c.name].canonical(c.arguments)) for t in imitated for c in t.calls}
