@@ -12,14 +12,14 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 FLAGS := --config=$(CONFIG) --workdir=$(WORKDIR)
 
-.PHONY: help demo test test-slow coverage docs colab lint format clean
+.PHONY: help demo test test-slow test-install coverage docs colab lint format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       record, synthesize, train (SFT, then GRPO), evaluate; writes $(WORKDIR)/report.html"
 	@echo "make test       the tests that take seconds;  make test-slow  those that take minutes"
 	@echo "make coverage   the same with lines counted;       make docs      the site, into site/"
-	@echo "make colab      run the notebooks and save them with their outputs"
+	@echo "make colab      run the notebooks and save them with their outputs;  make test-install  the wheel"
 	@echo "make lint       ruff check and format check;  make format     let ruff rewrite"
 	@echo "make clean      remove $(VENV) and caches (runs/ stays)"
 
@@ -56,6 +56,10 @@ test: $(INSTALLED_DEV)
 
 test-slow: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -m slow
+
+# The wheel into empty environments of Python 3.11 and 3.12, if they are here: minutes, 3 GB.
+test-install: $(INSTALLED_DEV)
+	$(BIN)/python -m pytest tests/packaging_test.py -m "slow or not slow"
 
 # In one process a worker: what they count is put together. The report names uncovered lines.
 coverage: $(INSTALLED_DEV)
