@@ -13,7 +13,7 @@ from colab import build
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _MINUTES = {"one_episode", "grpo_in_minutes"}  # they train
 # Not run at full size yet: `make colab` saves them, then they leave this set.
-_UNSAVED = {"one_episode", "grpo_in_minutes"}
+_UNSAVED = {"grpo_in_minutes"}
 _SAVED = [
     pytest.param(name, marks=pytest.mark.xfail(raises=FileNotFoundError, strict=True))
     if name in _UNSAVED
