@@ -87,7 +87,7 @@ EXTRAS = {
         "pytest-xdist>=3.7",
         "ruff>=0.13",
         "scipy>=1.14",
-        "setuptools>=77", # tests build the wheel with it
+        "setuptools>=77",  # tests build the wheel with it
     ],
     # The report in a browser, for one slow test; Chromium itself is the system's.
     "browser": ["playwright>=1.50"],
