@@ -3,8 +3,8 @@
 Command    make demo   (record, synthesize, train_sft, train_grpo, evaluate, report)
            python -m tooltrain.cli.train_sft --config=configs/tiny_cpu.py --workdir=runs/demo
 Hardware   2 CPU cores, 4 GB of memory, no accelerator
-Time       SFT 5.5 minutes, GRPO 8, evaluation 2 (measured beside other work)
-Expected   strict turn accuracy on held-out traces of 0.42 to 0.52 after SFT, and 0.025 to 0.04
+Time       SFT 4.5 minutes, GRPO 10, evaluation 1.5
+Expected   strict turn accuracy on held-out traces of 0.42 to 0.52 after SFT, and 0.045 to 0.085
            more after GRPO (three seeds: experiments/results/quickstart.json)
 """
 
@@ -129,7 +129,7 @@ def get_config() -> ConfigDict:
     config.grpo.slots = 64  # episodes decoded together
     config.grpo.log_every_steps = 1
     config.grpo.checkpoint_every_steps = 20
-    config.grpo.eval_every_steps = 20
+    config.grpo.eval_every_steps = 40
     config.grpo.eval_episodes = 128  # of the validation split, greedily
     config.grpo.sample_episodes = 2  # written to episodes.jsonl at each logged step
 
