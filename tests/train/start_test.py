@@ -131,7 +131,8 @@ def test_queries_of_augmented_traces_are_as_varied_as_the_traces(workdir, config
 
 
 def test_what_does_not_fit_is_counted_the_same_after_a_resume(workdir, config, monkeypatch):
-    config.sft.update(seq_len=128, copy_fraction=0.5, steps=4, checkpoint_every_steps=2)
+    # Traces have 152 or 154 tokens here; of the copy task's examples most are longer than 192.
+    config.sft.update(seq_len=192, copy_fraction=0.5, steps=4, checkpoint_every_steps=2)
     sft.train(config, str(workdir))
     lines = (workdir / "sft" / "metrics.jsonl").read_text().splitlines()
     shares = [json.loads(line)["left_out"] for line in lines if "left_out" in line]
@@ -151,3 +152,9 @@ def test_what_does_not_fit_is_counted_the_same_after_a_resume(workdir, config, m
             sft.train(config, str(workdir))
     sft.train(config, str(workdir))
     assert (workdir / "sft" / "metrics.jsonl").read_text().splitlines() == lines
+
+
+def test_a_row_that_no_example_fits_in_is_an_error(workdir, config):
+    config.sft.update(seq_len=128, copy_fraction=0.0)
+    with pytest.raises(UserError, match=r"longer than seq_len=128 tokens, the last one 15\d"):
+        sft.train(config, str(workdir))

@@ -21,8 +21,12 @@ from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.copying import copy_episode
 from tooltrain.data.order import Curriculum, Shard, order
 from tooltrain.env.environment import Environment
+from tooltrain.errors import UserError
 from tooltrain.synthesis.queries import NoFrame
 from tooltrain.types import Call, SFTBatch, Trace, turns
+
+# Examples that may be too long one after the other before it is said that none fits.
+_PATIENCE = 500
 
 if TYPE_CHECKING:
     import grain
@@ -151,7 +155,7 @@ def sft_batches(
     are replaced. context_loss_weight: of tokens that the policy does not write.
     variety: share of augmented queries that the varied grammar writes. shard: this process's
     part of the examples; curriculum: easy traces first. Episodes longer than seq_len are left
-    out, whole; lengths: counts them.
+    out, whole; lengths: counts them. Raises UserError, while iterating, if none fits.
     """
     import grain
 
@@ -174,9 +178,19 @@ def sft_batches(
         made = examples(place * shard.count + shard.index, int(position))
         return made | {"place": np.int64(place)}
 
+    in_a_row = 0  # that were too long
+
     def fits(example: dict[str, np.ndarray]) -> bool:
+        nonlocal in_a_row
         too_long = len(example["tokens"]) > seq_len
         lengths.count(int(example["place"]), too_long)
+        in_a_row = in_a_row + 1 if too_long else 0
+        if in_a_row > max(2 * len(traces), _PATIENCE):
+            raise UserError(
+                f"{in_a_row} examples in a row are longer than seq_len={seq_len} tokens, the last "
+                f"one {len(example['tokens'])}: nothing is left to learn from. Raise seq_len, or "
+                "lower config.projection.max_tokens, so that responses are shorter"
+            )
         return not too_long
 
     taken = order(
