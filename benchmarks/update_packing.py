@@ -25,7 +25,8 @@ from tooltrain.data.dataset import open_traces
 from tooltrain.data.tokenizer import Tokenizer
 from tooltrain.env.environment import open_environment
 from tooltrain.policy.config import PolicyConfig
-from tooltrain.policy.transformer import Transformer, init_params
+from tooltrain.policy.transformer import Transformer
+from tooltrain.policy.weights import parameter_shapes
 from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.episode import prompt_of, rollouts
 from tooltrain.rollout.sampling import Sampling
@@ -52,7 +53,7 @@ def measure(workdir: pathlib.Path, prompts: int, repeats: int) -> dict[str, obje
     policy = PolicyConfig(vocab_size=template.tokenizer.vocab_size, **config.policy.to_dict())
     mesh = sharding.make_mesh(config.mesh)
     optimizer = make_optimizer(grpo.optimizer, lambda _: 0.0, **config.optimizer)
-    shapes = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))
+    shapes = parameter_shapes(policy)
     params, _ = load_params(workdir / "sft", abstract_state(mesh, shapes, optimizer).params)
     played = rollouts(
         params,

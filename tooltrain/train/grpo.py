@@ -24,7 +24,8 @@ from tooltrain.env.environment import open_environment
 from tooltrain.errors import UserError
 from tooltrain.eval.evaluate import score
 from tooltrain.policy.config import PolicyConfig
-from tooltrain.policy.transformer import Transformer, init_params
+from tooltrain.policy.transformer import Transformer
+from tooltrain.policy.weights import parameter_shapes
 from tooltrain.rewards import reference, reward
 from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.episode import prompt_of, rollouts
@@ -133,7 +134,7 @@ def train(config: ConfigDict, workdir: str) -> None:
         decay=grpo.decay,
     )
     optimizer = make_optimizer(grpo.optimizer, schedule, **config.optimizer)
-    shapes = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))
+    shapes = parameter_shapes(policy)
     abstract = abstract_state(mesh, shapes, optimizer)
     shardings = state_shardings(mesh, shapes, optimizer)
     step_fn = make_grpo_step(
