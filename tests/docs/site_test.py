@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -41,7 +42,8 @@ def test_the_site_builds_and_its_reference_has_every_module(tmp_path):
     "page", ["[gone](gone.md)", "[there](index.md#gone)", "[up](../setup.py)", "::: tooltrain.gone"]
 )
 def test_a_broken_link_or_reference_fails_the_build(page, tmp_path):
-    (tmp_path / "docs").mkdir()
+    # The extension that mkdocs.yml names: looked for from here, or beside the file that inherits.
+    shutil.copytree(_ROOT / "docs" / "_site", tmp_path / "docs" / "_site")
     (tmp_path / "docs" / "index.md").write_text(f"# Page\n\n{page}\n")
     (tmp_path / "mkdocs.yml").write_text(
         f"INHERIT: {_ROOT / 'mkdocs.yml'}\ndocs_dir: {tmp_path / 'docs'}\nnav: [index.md]\n"
