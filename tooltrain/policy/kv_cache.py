@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from tooltrain.policy import transformer
+from tooltrain.policy import out_first, transformer
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.layers import Layer, rope_angles
 
@@ -155,7 +155,7 @@ def unstack(config: PolicyConfig, params: transformer.Params) -> transformer.Par
     Sliced out of stacked arrays inside a decoding loop, weights are copied at every token: with
     10 layers of SmolLM2's shape on two busy cores a token took 1.3 (batch 32) to 2.0 (batch 1)
     times the CPU time. Made once for each version of the parameters, outside the loop; it is
-    a second copy of them.
+    a second copy of them. Where `out_first.applies`, matrices are joined and turned round too.
     """
     dtype = config.compute_dtype
 
@@ -166,7 +166,12 @@ def unstack(config: PolicyConfig, params: transformer.Params) -> transformer.Par
     layers = tuple(
         jax.tree.map(lambda p, i=i: p[i], params["layers"]) for i in range(config.num_layers)
     )
-    return {**params, "layers": layers}
+    if not out_first.applies(config):
+        return {**params, "layers": layers}
+    params["layers"] = tuple(map(out_first.join, layers))
+    if "head" in params:
+        params["head_rows"] = params.pop("head").T
+    return params
 
 
 def extend(
@@ -185,7 +190,8 @@ def extend(
     it from the real tokens before it, and `write` is told how many to keep.
     params: stacked as `Transformer` has them, or unstacked (faster in a loop).
     """
-    layer = Layer(config)
+    turned = isinstance(params["layers"], tuple) and out_first.applies(config)
+    layer = (out_first.OutFirstLayer if turned else Layer)(config)
     offset = start + jnp.arange(tokens.shape[1])[None, :]
     positions = view.lengths[:, None] + offset
     angles = rope_angles(positions, config.head_dim, config.rope_theta, config.rope_scaling)

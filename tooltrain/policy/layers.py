@@ -89,22 +89,42 @@ class Layer(nn.Module):
 
     def setup(self):
         c = self.config
-        inner, kv = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
-        init = matrix_init(c.init_scale)
-        init_out = matrix_init(c.init_scale / (2 * c.num_layers) ** 0.5)
         ones = nn.initializers.ones
+        # In this order: flax draws parameters by their place in it.
         self.attention_norm = self.param("attention_norm", ones, (c.d_model,))
-        self.query = self.param("query", init, (c.d_model, inner))
-        self.key = self.param("key", init, (c.d_model, kv))
-        self.value = self.param("value", init, (c.d_model, kv))
-        self.output = self.param("output", init_out, (inner, c.d_model))
+        self.matrices("query", "key", "value", "output")
         if c.qk_norm:
             self.query_norm = self.param("query_norm", ones, (c.head_dim,))
             self.key_norm = self.param("key_norm", ones, (c.head_dim,))
         self.mlp_norm = self.param("mlp_norm", ones, (c.d_model,))
-        self.gate = self.param("gate", init, (c.d_model, c.d_ff))
-        self.up = self.param("up", init, (c.d_model, c.d_ff))
-        self.down = self.param("down", init_out, (c.d_ff, c.d_model))
+        self.matrices("gate", "up", "down")
+
+    def widths(self) -> dict[str, tuple[int, int]]:
+        """(in, out) of every matrix."""
+        c = self.config
+        inner, kv = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
+        return {
+            "query": (c.d_model, inner),
+            "key": (c.d_model, kv),
+            "value": (c.d_model, kv),
+            "output": (inner, c.d_model),
+            "gate": (c.d_model, c.d_ff),
+            "up": (c.d_model, c.d_ff),
+            "down": (c.d_ff, c.d_model),
+        }
+
+    def matrices(self, *names: str) -> None:
+        """Declares these matrices."""
+        c = self.config
+        init = matrix_init(c.init_scale)
+        init_out = matrix_init(c.init_scale / (2 * c.num_layers) ** 0.5)
+        for name in names:
+            back = name in ("output", "down")  # into the residual stream
+            setattr(self, name, self.param(name, init_out if back else init, self.widths()[name]))
+
+    def times(self, x: Float[Array, "*B I"], *names: str) -> list[Array]:
+        """x times each of these matrices."""
+        return [x @ getattr(self, name).astype(x.dtype) for name in names]
 
     def project(
         self, x: Float[Array, "B T D"], angles: tuple[Array, Array]
@@ -112,8 +132,9 @@ class Layer(nn.Module):
         """Queries, keys and values of x; queries and keys rotated to their positions."""
         c = self.config
         h = rms_norm(x, self.attention_norm, c.norm_eps)
-        q, k, v = (h @ w.astype(h.dtype) for w in (self.query, self.key, self.value))
-        q, k, v = (y.reshape(*y.shape[:-1], -1, c.head_dim) for y in (q, k, v))
+        q, k, v = (
+            y.reshape(*y.shape[:-1], -1, c.head_dim) for y in self.times(h, "query", "key", "value")
+        )
         if c.qk_norm:
             q = rms_norm(q, self.query_norm, c.norm_eps)
             k = rms_norm(k, self.key_norm, c.norm_eps)
@@ -125,7 +146,7 @@ class Layer(nn.Module):
         """x after attention's output projection and the MLP, both added to the residual."""
         c = self.config
         attended = attended.reshape(*attended.shape[:-2], -1)
-        x = x + attended @ self.output.astype(x.dtype)
+        x = x + self.times(attended, "output")[0]
         h = rms_norm(x, self.mlp_norm, c.norm_eps)
-        gate, up = (h @ w.astype(h.dtype) for w in (self.gate, self.up))
-        return x + (nn.silu(gate) * up) @ self.down.astype(x.dtype)
+        gate, up = self.times(h, "gate", "up")
+        return x + self.times(nn.silu(gate) * up, "down")[0]

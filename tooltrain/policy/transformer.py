@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from tooltrain.policy import attention
+from tooltrain.policy import attention, out_first
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.layers import Layer, matrix_init, rms_norm, rope_angles
 
@@ -110,9 +110,16 @@ def _scan_unroll(num_layers: int) -> int:
 def head_logits(
     config: PolicyConfig, params: Params, x: Float[Array, "*B D"]
 ) -> Float[Array, "*B V"]:
-    """Final norm and output matrix; products accumulate in float32 whatever the dtype of x."""
+    """Final norm and output matrix; products accumulate in float32 whatever the dtype of x.
+
+    params: as `Transformer` has them, or unstacked for decoding.
+    """
     h = rms_norm(x, params["final_norm"], config.norm_eps)
-    return _product(h, params["embedding"] if config.tie_embeddings else params["head"].T)
+    if config.tie_embeddings:
+        head = params["embedding"]
+    else:
+        head = params["head_rows"] if "head_rows" in params else params["head"].T
+    return out_first.product(h, head) if out_first.applies(config) else _product(h, head)
 
 
 def _product(hidden: Float[Array, "*B D"], head: Float[Array, "V D"]) -> Float[Array, "*B V"]:
