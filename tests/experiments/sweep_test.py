@@ -28,7 +28,7 @@ SMOKE = {
     "rewards": ["matched", "binary"],
     "generations": ["4x32"],
     "distractors": ["5"],
-    "traces_a_workflow": ["1"],
+    "traces_a_workflow": ["5"],
     "depth": ["at_most_3"],
     "curriculum": ["easy_first"],
     "components": ["components"],
