@@ -4,11 +4,14 @@ An experiment is a file that names a question and its arms, and calls `run`:
 
     ARMS = {"matched": {}, "binary": {"grpo.reward": "binary"}}
 
-An arm is the overrides of `--config` that make it differ. Whatever arms have in common is done
-once: responses by all, traces and SFT by arms that do not override what those stages read.
+An arm is the overrides of `--config` that make it differ (`select.<field>`: of `selection`, what
+part of the traces it has). With "grpo.steps": 0 it ends after SFT. Whatever arms have in common
+is done once: responses by all, traces and SFT by arms that do not override what those stages
+read.
 
     WORKDIR/cache/                      responses
-    WORKDIR/traces-<digest>/            of the overrides of `synthesis`, `tokenizer`, `projection`
+    WORKDIR/traces-<digest>/            of overrides of `synthesis`, `tokenizer`, `projection`, and
+                                        of `select`
     WORKDIR/seed<n>/sft-<digest>/       a directory with sft/, of those and of `sft`, `policy`
     WORKDIR/seed<n>/<arm>/              sft (a link), grpo, eval, report.html
     WORKDIR/seed<n>/<arm>.json          what came of it; an arm that has one is not run again
@@ -18,21 +21,28 @@ So a sweep that was stopped goes on where it was, at the last checkpoint of the 
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib.metadata
 import json
 import pathlib
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
 from benchmarks.machine import host
-from tooltrain.report.runs import MAIN_SPLIT, SPLITS
+from experiments import behaviour, figure
+from experiments.seeds import interval
+from experiments.selection import SECTION, Selection, write_selection
+from tooltrain.report.runs import MAIN_SPLIT, SPLITS, STAGES
 
 FLAGS = flags.FlagValues()  # of the experiments: `main.run(command, sweep.FLAGS)`
 SEEDS = flags.DEFINE_list(
@@ -46,9 +56,9 @@ RESULTS = flags.DEFINE_string(
 )
 
 OF_TRACES = ("synthesis", "tokenizer", "projection")
-OF_SFT = (*OF_TRACES, "sft", "policy", "optimizer")
+OF_SFT = (*OF_TRACES, SECTION, "sft", "policy", "optimizer")
 METRICS = ("strict_turn_accuracy", "success", "call_accuracy", "reference_turn_accuracy")
-# What the last steps of GRPO were like, beside what they scored.
+# What steps of GRPO were like, beside what they scored.
 WATCHED = (
     "reward",
     "strict_turn_accuracy",
@@ -63,43 +73,60 @@ WATCHED = (
 LAST_STEPS = 10
 
 Overrides = Mapping[str, Any]
+Found = Mapping[str, Mapping[int, Any]]  # results by arm and seed
 
 
 def run(
-    file: str, config: ConfigDict, workdir: str, arms: Mapping[str, Overrides], first: str
+    file: str,
+    config: ConfigDict,
+    workdir: str,
+    arms: Mapping[str, Overrides],
+    first: str,
+    *,
+    table: Callable[[pathlib.Path, Found], dict[str, Any]] | None = None,
 ) -> None:
     """Runs the arms and writes results/NAME.json, NAME being that of the experiment's `file`.
 
-    first: the arm that the others are compared with.
+    first: the arm that the others are compared with. table: (root, found) -> what the file holds
+    in place of the arms' comparison, which is also drawn (`figure`).
     """
-    root, name = pathlib.Path(workdir).absolute(), pathlib.Path(file).stem
+    jax.config.update("jax_platforms", "cpu")  # an accelerator is for the commands alone
+    root, path = pathlib.Path(workdir).absolute(), pathlib.Path(file).resolve()
+    results = pathlib.Path(RESULTS.value or path.parent / "results" / f"{path.stem}.json")
     wanted = {arm: arms[arm] for arm in (ONLY.value or arms)}
-    question = sys.modules["__main__"].__doc__ if file == sys.argv[0] else None
     found: dict[str, dict[int, Any]] = {arm: {} for arm in wanted}
+    seen: dict[str, list[Any]] = {arm: [] for arm in wanted}
     # Seed by seed: a table of all arms is there after the first.
     for seed in map(int, SEEDS.value):
         for arm, overrides in wanted.items():
             found[arm][seed] = _arm(config, root, arm, overrides, seed)
-            table = {
-                "question": (question or name).splitlines()[0],
-                "command": shlex.join(["python", "-m", f"experiments.{name}", *sys.argv[1:]]),
-                "machine": host(),
+            common = {
+                "question": ast.get_docstring(ast.parse(path.read_text())).splitlines()[0],
+                "command": shlex.join(["python", "-m", f"experiments.{path.stem}", *sys.argv[1:]]),
+                "machine": {**host(), "jax": importlib.metadata.version("jax")},
                 "config": json.loads(json.dumps(config.to_dict())),
+            }
+            if table is not None:
+                _write(results, {**common, **table(root, found)})
+                continue
+            seen[arm].append({"seed": seed, **_observed(config, root, arm, overrides, seed)})
+            compared = {
                 "arms": {a: dict(o) for a, o in wanted.items()},
                 "compared_with": first,
                 "results": {a: list(by_seed.values()) for a, by_seed in found.items()},
+                "behaviour": seen,
                 "summary": summary(found, first),
             }
-            default = pathlib.Path(file).resolve().parent / "results" / f"{name}.json"
-            _write(pathlib.Path(RESULTS.value or default), table)
+            _write(results, {**common, **compared})
+            figure.draw(results)
 
 
-def summary(found: Mapping[str, Mapping[int, Any]], first: str) -> dict[str, Any]:
-    """By arm: mean over seeds of strict turn accuracy, and its difference from `first`'s on the
-    same seeds with a 95% interval (t, over seeds; None for one seed)."""
-    name = f"grpo_{METRICS[0]}"
+def summary(found: Found, first: str) -> dict[str, Any]:
+    """By arm: mean over seeds of strict turn accuracy after its last stage, and its difference
+    from `first`'s on the same seeds with a 95% interval (t, over seeds; None for one seed)."""
     by_arm = {
-        arm: {s: r[name] for s, r in results.items() if name in r} for arm, results in found.items()
+        arm: {seed: _last(result) for seed, result in results.items()}
+        for arm, results in found.items()
     }
     told = {}
     for arm, values in by_arm.items():
@@ -116,16 +143,9 @@ def summary(found: Mapping[str, Mapping[int, Any]], first: str) -> dict[str, Any
     return told
 
 
-# 97.5% quantiles of Student's t with 1, 2, ... degrees of freedom.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-
-
-def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95% interval of the mean of few values, by Student's t; None for fewer than two."""
-    if len(values) < 2:
-        return None
-    half = _T[min(len(values) - 2, len(_T) - 1)] * np.std(values, ddof=1) / len(values) ** 0.5
-    return float(np.mean(values) - half), float(np.mean(values) + half)
+def _last(result: Mapping[str, float]) -> float:
+    names = [f"{stage}_{METRICS[0]}" for stage in reversed(STAGES)]
+    return next(result[name] for name in names if name in result)
 
 
 def _arm(
@@ -135,34 +155,54 @@ def _arm(
     key = json.loads(json.dumps({**config.to_dict(), "seed": seed, "overrides": dict(overrides)}))
     if done.is_file() and (kept := json.loads(done.read_text()))["config"] == key:
         return kept["result"]
+    started = time.perf_counter()
 
     # --- responses and traces -----------------------------------------------------------
-    cache = root / "cache" / f"{config.suite}.sqlite"
+    cache = pathlib.Path(config.cache or root / "cache" / f"{config.suite}.sqlite")
     if not cache.is_file():
         _command("record", root, {})
-    made_by = _of(overrides, OF_TRACES)
-    traces = root / f"traces-{_digest(made_by)}"
-    paths = {"cache": cache, "traces": traces / "traces"}
-    if not (traces / "traces" / "tokenizer.json").is_file():
-        _command("synthesize", traces, {**made_by, "cache": cache})
+    made_by, chosen = _of(overrides, OF_TRACES), _of(overrides, (SECTION,))
+    whole, traces = _traces(config, root, made_by), _traces(config, root, {**made_by, **chosen})
+    if not (whole / "tokenizer.json").is_file():
+        _command("synthesize", whole.parent, {**made_by, "cache": cache, "traces": whole})
+    if not (traces / "tokenizer.json").is_file():
+        fields = {name.partition(".")[2]: value for name, value in chosen.items()}
+        write_selection(whole, traces, Selection(**fields))
+    paths = {"cache": cache, "traces": traces}
 
     # --- SFT, GRPO, evaluation ----------------------------------------------------------
+    of_config = {name: value for name, value in overrides.items() if name not in chosen}
     started_by = _of(overrides, OF_SFT)
     start = root / f"seed{seed}" / f"sft-{_digest(started_by)}"
-    _command("train_sft", start, {**started_by, **paths, "seed": seed})
+    _command("train_sft", start, {**_of(of_config, OF_SFT), **paths, "seed": seed})
     directory = root / f"seed{seed}" / arm
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "sft").exists():
         (directory / "sft").symlink_to(start / "sft")
-    for command in ("train_grpo", "evaluate"):
-        _command(command, directory, {**overrides, **paths, "seed": seed})
-    result = {"seed": seed, **_scores(directory), "last_steps": _last_steps(directory)}
+    for command in ("train_grpo", "evaluate") if _steps(config, overrides) else ("evaluate",):
+        _command(command, directory, {**of_config, **paths, "seed": seed})
+    result = {
+        "seed": seed,
+        "minutes": round((time.perf_counter() - started) / 60, 1),  # of the last invocation
+        **_scores(directory),
+        "last_steps": _last_steps(directory),
+    }
     _write(done, {"config": key, "result": result})
     return result
 
 
+def _steps(config: ConfigDict, overrides: Overrides) -> int:
+    return overrides.get("grpo.steps", config.grpo.steps)
+
+
 def _of(overrides: Overrides, sections: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in overrides.items() if name.split(".")[0] in sections}
+
+
+def _traces(config: ConfigDict, root: pathlib.Path, made_by: Overrides) -> pathlib.Path:
+    if config.traces and not made_by:
+        return pathlib.Path(config.traces)
+    return root / f"traces-{_digest(made_by)}" / "traces"
 
 
 def _digest(overrides: Overrides) -> str:
@@ -182,10 +222,15 @@ def _command(command: str, workdir: pathlib.Path, overrides: Overrides) -> None:
 
 
 def _scores(directory: pathlib.Path) -> dict[str, float]:
-    """Means over the held-out traces, by stage, split and metric."""
+    """Step of each stage, and means over the held-out traces by stage, split and metric."""
     scores = {}
-    for stage in ("sft", "grpo"):
-        splits = json.loads((directory / "eval" / f"{stage}.json").read_text())["splits"]
+    for stage in STAGES:
+        path = directory / "eval" / f"{stage}.json"
+        if not path.is_file():
+            continue
+        evaluation = json.loads(path.read_text())
+        scores[f"{stage}_steps"] = evaluation["step"]
+        splits = evaluation["splits"]
         for split in SPLITS:
             prefix = stage if split == MAIN_SPLIT else f"{stage}_{split}"
             for name in METRICS if split in splits else ():
@@ -195,13 +240,28 @@ def _scores(directory: pathlib.Path) -> dict[str, float]:
 
 def _last_steps(directory: pathlib.Path) -> dict[str, float]:
     """Means over the last logged steps of GRPO: what the policy that was learned does."""
-    lines = map(json.loads, (directory / "grpo" / "metrics.jsonl").read_text().splitlines())
+    path = directory / "grpo" / "metrics.jsonl"
+    lines = map(json.loads, path.read_text().splitlines()) if path.is_file() else ()
     steps = [line for line in lines if "reward" in line][-LAST_STEPS:]
     return {
         name: float(np.mean([step[name] for step in steps if name in step]))
         for name in WATCHED
         if any(name in step for step in steps)
     }
+
+
+def _observed(
+    config: ConfigDict, root: pathlib.Path, arm: str, overrides: Overrides, seed: int
+) -> dict[str, Any]:
+    """`behaviour.observed` of an arm that is done, from the files it left."""
+    traces = _traces(config, root, _of(overrides, (*OF_TRACES, SECTION)))
+    own = ConfigDict(config.to_dict())
+    own.update_from_flattened_dict(
+        {name: value for name, value in overrides.items() if name.startswith("grpo.")}
+    )
+    directory = root / f"seed{seed}" / arm
+    found = behaviour.observed(directory, traces, own, last_steps=LAST_STEPS)
+    return {**found, "tokens": behaviour.trained_tokens(directory)}
 
 
 def _write(path: pathlib.Path, table: Any) -> None:

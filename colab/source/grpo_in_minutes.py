@@ -107,17 +107,17 @@ config.suite = "fruit"
 config.projection.update(projection)
 config.policy.update(num_layers=2, d_model=96, num_heads=2, num_kv_heads=2, head_dim=48, d_ff=192)
 config.sft.update(
-    steps=4 if SMALL else 200,
+    steps=4 if SMALL else 800,
     batch_size=8,
     seq_len=384,
     warmup_steps=2,
     learning_rate=3e-3,
-    copy_warmup_examples=0 if SMALL else 400,
-    copy_fraction=0.1,
-    augment_fraction=0.3,
+    copy_warmup_examples=0 if SMALL else 4000,  # words that it never saw are to be copied
+    copy_fraction=0.15,
+    augment_fraction=0.6,
     cpu_devices=1,
-    eval_every_steps=50,
-    checkpoint_every_steps=4 if SMALL else 200,
+    eval_every_steps=100,
+    checkpoint_every_steps=4 if SMALL else 800,
 )
 config.grpo.update(
     steps=2 if SMALL else 24,
@@ -134,7 +134,8 @@ config.grpo.update(
     eval_episodes=4 if SMALL else 48,
     checkpoint_every_steps=2 if SMALL else 24,
 )
-config.lock()
+_ = config.lock()
+
 # %% [markdown]
 # ## Supervised: imitate gold traces, but not for long
 

@@ -1,3 +1,7 @@
+"""Sweeps: what arms share, how they are compared, and every experiment's way through."""
+
+import dataclasses
+import importlib
 import json
 import os
 import pathlib
@@ -5,16 +9,40 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from experiments import distractors, generations, rewards, sweep, traces_a_filling
+from configs.tiny_cpu_curriculum import get_config as with_curriculum
+from experiments import sweep
+from experiments.selection import SECTION, Selection
 from tests.train.conftest import (
     recorded_workdir,  # noqa: F401  a fixture
     tiny_config,
 )
+from tooltrain.data.dataset import open_traces, write_traces
+from tooltrain.types import GoldCall
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Experiments, and the arms of each that are run small: those that differ most from the demo.
+SMOKE = {
+    "rewards": ["matched", "binary"],
+    "generations": ["4x32"],
+    "distractors": ["5"],
+    "traces_a_workflow": ["5"],
+    "depth": ["at_most_3"],
+    "curriculum": ["easy_first"],
+    "components": ["components"],
+    "sft_or_grpo": ["sft", "grpo"],
+}
+_LATER = pytest.mark.skipif(
+    "advantages" not in tiny_config().grpo, reason="config.grpo.advantages is not there yet"
+)
+EXPERIMENTS = [pytest.param(n, marks=_LATER) if n == "components" else n for n in SMOKE]
+
+
+def arms(name: str, config: ConfigDict) -> dict[str, sweep.Overrides]:
+    experiment = importlib.import_module(f"experiments.{name}")
+    return experiment.ARMS if hasattr(experiment, "ARMS") else experiment.arms(config)
 
 
 def scores(**by_seed: float):
@@ -30,21 +58,30 @@ def test_arms_are_compared_on_the_seeds_that_both_have():
     assert "c" not in told
 
 
-def test_an_interval_is_students():
-    # Mean 2, sample std 1, n = 3: half width 4.303 / sqrt(3).
-    low, high = sweep.interval([1.0, 2.0, 3.0])
-    np.testing.assert_allclose([low, high], [2 - 2.4843, 2 + 2.4843], atol=1e-3)
-    assert sweep.interval([1.0]) is None
+def test_an_arm_without_grpo_is_compared_by_its_sft():
+    alone = {0: {"sft_strict_turn_accuracy": 0.7}}
+    told = sweep.summary({"a": scores(s0=0.5), "b": alone}, "a")
+    assert told["b"]["difference"] == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("experiment", [rewards, generations, distractors, traces_a_filling])
-def test_every_override_of_every_arm_is_a_field_of_the_config(experiment):
-    config = tiny_config().unlock()
-    for overrides in experiment.ARMS.values():
-        for name, value in overrides.items():
-            section, field = name.split(".")
-            assert field in config[section]
-            assert isinstance(value, type(config[section][field]))
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_override_of_every_arm_is_a_field_of_the_config(name):
+    config = with_curriculum() if name == "curriculum" else tiny_config()
+    config = config.to_dict()
+    fields = dataclasses.asdict(Selection())
+    for overrides in arms(name, tiny_config()).values():
+        for override, value in overrides.items():
+            *sections, field = override.split(".")
+            found = fields if sections == [SECTION] else config
+            for section in sections if found is config else ():
+                found = found[section]
+            assert isinstance(value, type(found[field]))
+
+
+def test_an_experiment_that_is_there_is_tried():
+    files = (ROOT / "experiments").glob("*.py")
+    asking = {f.stem for f in files if "sweep.run(" in f.read_text()}
+    assert asking == {*SMOKE, "quickstart"}
 
 
 def test_arms_share_what_they_do_not_change():
@@ -54,43 +91,134 @@ def test_arms_share_what_they_do_not_change():
     assert digest(offered, sweep.OF_TRACES) != "base"
     assert digest({"sft.steps": 10}, sweep.OF_TRACES) == "base"
     assert digest({"sft.steps": 10}, sweep.OF_SFT) != "base"
+    # Fewer traces are another start, made of the same dataset.
+    assert digest({"select.fillings": 3}, sweep.OF_TRACES) == "base"
+    assert digest({"select.fillings": 3}, sweep.OF_SFT) != "base"
 
 
-@pytest.mark.slow
-def test_a_sweep_runs_and_goes_on_where_it_stopped(recorded_workdir, tmp_path):  # noqa: F811
-    workdir = tmp_path / "sweep"
-    shutil.copytree(recorded_workdir / "cache", workdir / "cache")
-    shutil.copytree(recorded_workdir / "traces", workdir / "traces-base" / "traces")
-    config = tmp_path / "small.py"
-    config.write_text(
+def test_arms_of_equal_tokens_have_equal_tokens():
+    config = tiny_config()
+    found = arms("sft_or_grpo", config)
+    assert found["sft"]["grpo.steps"] == 0
+    sft_step = config.sft.batch_size * config.sft.seq_len * 0.83
+    grpo_step = config.grpo.prompts_per_step * config.grpo.generations * 430
+    demo = config.sft.steps * sft_step + config.grpo.steps * grpo_step
+    assert found["sft"]["sft.steps"] * sft_step == pytest.approx(demo, abs=sft_step / 2)
+    assert found["grpo"]["grpo.steps"] * grpo_step == pytest.approx(demo, abs=grpo_step / 2)
+
+
+@pytest.fixture(scope="module")
+def traces(recorded_workdir, tmp_path_factory) -> pathlib.Path:  # noqa: F811
+    """The small world's traces, told how hard they are, and a test split of 4 calls each."""
+    recorded = recorded_workdir / "traces"
+    splits = {name: open_traces(recorded, name)[:] for name in ("train", "validation", "test")}
+    first, second = splits["test"]
+    later = [
+        GoldCall(
+            call.name,
+            call.arguments,
+            tuple(source + 2 for source in call.depends_on),
+            tuple(dataclasses.replace(b, source=b.source + 2) for b in call.bindings),
+        )
+        for call in second.calls
+    ]
+    four = dataclasses.replace(
+        first, query=f"{first.query} {second.query}", calls=(*first.calls, *later), responses=()
+    )
+    splits["test"] = [four, dataclasses.replace(four, id="again")]
+    hard = {
+        name: [dataclasses.replace(t, difficulty={"calls": len(t.calls)}) for t in found]
+        for name, found in splits.items()
+    }
+    path = tmp_path_factory.mktemp("sweep") / "traces"
+    write_traces(path, hard, "a small world")
+    shutil.copy(recorded / "tokenizer.json", path)
+    return path
+
+
+def run(config: str, workdir: pathlib.Path, *line: str) -> str:
+    """An experiment's command with a config that is written to a file; what it printed."""
+    file = workdir / "config.py"
+    file.write_text(
         "from tests.train.conftest import tiny_config\n\n\n"
         "def get_config():\n"
         "    config = tiny_config().unlock()\n"
-        "    config.grpo.steps = 2\n"
-        "    config.eval.episodes = 2\n"
-        "    return config\n"
+        "    config.sft.steps = config.grpo.steps = config.eval.episodes = 2\n"
+        f"{config}    return config\n"
     )
-    results = tmp_path / "rewards.json"
-    line = f"-m experiments.rewards --config={config} --workdir={workdir} --results={results}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("XLA_FLAGS", None)
+    done = subprocess.run(
+        [sys.executable, *line, f"--config={file}", f"--workdir={workdir}", "--seeds=0"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
-    def run(*options: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *line.split(), "--seeds=0", *options],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
 
-    run("--arms=matched")
-    told = run("--arms=matched,binary")
+@pytest.fixture
+def workdir(recorded_workdir, tmp_path) -> pathlib.Path:  # noqa: F811
+    """A sweep's, with responses and no traces."""
+    shutil.copytree(recorded_workdir / "cache", tmp_path / "sweep" / "cache")
+    return tmp_path / "sweep"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [e for e in EXPERIMENTS if e != "rewards"])
+def test_an_experiment_runs(name, workdir, traces):
+    config = tiny_config().unlock()
+    config.sft.steps = config.grpo.steps = 2
+    overrides = {arm: arms(name, config)[arm] for arm in SMOKE[name]}
+    for of_arm in overrides.values():
+        made_by = sweep._of(of_arm, sweep.OF_TRACES)
+        shutil.copytree(traces, sweep._traces(config, workdir, made_by), dirs_exist_ok=True)
+    results = workdir / "results.json"
+    easy = "    config.sft.curriculum = dict(by='calls', ramp_examples=8, start=0.5)\n"
+    line = ("-m", f"experiments.{name}", f"--arms={','.join(overrides)}", f"--results={results}")
+    run(easy if name == "curriculum" else "", workdir, *line)
+    table = json.loads(results.read_text())
+    for arm, of_arm in overrides.items():
+        (result,), (behaviour,) = table["results"][arm], table["behaviour"][arm]
+        stages = ("sft",) if of_arm.get("grpo.steps") == 0 else ("sft", "grpo")
+        for stage in stages:
+            assert 0 <= result[f"{stage}_strict_turn_accuracy"] <= 1
+            assert behaviour[stage]["test"]["episodes"] == 2
+            assert behaviour["tokens"][stage] > 0
+        assert ("grpo_steps" in result) == ("grpo" in stages)
+    drawn, told = (results.with_suffix(suffix).read_text() for suffix in (".svg", ".md"))
+    assert all(arm in drawn and f"| {arm} |" in told for arm in overrides)
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_where_it_stopped(workdir, traces):
+    shutil.copytree(traces, workdir / "traces-base" / "traces")
+    results = workdir / "results.json"
+    line = ("-m", "experiments.rewards", f"--results={results}")
+    run("", workdir, *line, "--arms=matched")
+    told = run("", workdir, *line, "--arms=matched,binary")
     # The start is shared and the first arm done: only the second one is trained.
     assert told.count("tooltrain.cli.train_grpo") == 1
     table = json.loads(results.read_text())
     assert table["summary"].keys() == {"matched", "binary"}
     assert table["results"]["binary"][0]["last_steps"]["calls_per_episode"] >= 0
     assert table["question"].startswith("Which reward gives the best strict accuracy")
+    # What is read from the files is what evaluation paid for the same episodes.
+    evaluated = json.loads((workdir / "seed0" / "matched" / "eval" / "grpo.json").read_text())
+    paid = evaluated["splits"]["test"]["metrics"]["matched_reward"]["mean"]
+    assert table["behaviour"]["matched"][0]["grpo"]["test"]["reward"] == pytest.approx(paid)
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs_as_its_readers_run_it(workdir, traces):
+    results = workdir / "results.json"
+    given = (f"--config.traces={traces}", f"--results={results}")
+    run("", workdir, "experiments/quickstart.py", *given)
+    table = json.loads(results.read_text())
+    (seed,) = table["seeds"]
+    assert seed["sft_steps"] == seed["grpo_steps"] == 2
+    assert 0 <= seed["grpo_strict_turn_accuracy"] <= 1
+    assert table["baselines"]["gold"] == 1
+    assert table["command"].startswith("python experiments/quickstart.py --")

@@ -33,6 +33,20 @@ class Line(NamedTuple):
     dashed: bool = False
 
 
+class Row(NamedTuple):
+    """Values of one arm, one a seed, and the interval of their mean (None: no interval)."""
+
+    values: Sequence[float]
+    interval: tuple[float, float] | None = None
+
+
+class Panel(NamedTuple):
+    """title: with the unit. rows: by arm and stage; what was not measured is left out."""
+
+    title: str
+    rows: Mapping[str, Mapping[str, Row]]
+
+
 def curves(title: str, lines: Sequence[Line]) -> str:
     """Curves over steps, with a legend of those that have a label."""
     named = any(line.label for line in lines)
@@ -88,6 +102,50 @@ def quickstart(seeds: Sequence[Mapping[str, float]], baselines: Mapping[str, flo
     axes.set_ylabel("strict turn accuracy, %")
     axes.set_title(f"held-out traces, mean of {len(seeds)} seeds")
     _quiet(axes)
+    return _svg(figure, _FILE_INK)
+
+
+def arms(names: Sequence[str], panels: Sequence[Panel]) -> str:
+    """Arms from top to bottom, a panel beside the other: each seed a dot, above each other the
+    stages, their means as bars with the intervals. A standalone SVG file, as `quickstart`."""
+    stages = list(dict.fromkeys(s for p in panels for rows in p.rows.values() for s in rows))
+    figure = Figure(
+        figsize=(1.6 + 2.9 * len(panels), 1.3 + 0.52 * len(names)), layout="constrained"
+    )
+    axes_of = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for panel, axes in zip(panels, axes_of, strict=True):
+        for y, name in enumerate(names):
+            for stage, row in panel.rows.get(name, {}).items():
+                color = COLORS[stages.index(stage)]
+                at = y + 0.34 * (stages.index(stage) - (len(stages) - 1) / 2)
+                mean = sum(row.values) / len(row.values)
+                if row.interval is not None:
+                    axes.plot(row.interval, [at, at], color=color, linewidth=1.6, zorder=1)
+                axes.scatter([mean], [at], color=color, marker="|", s=110, linewidth=2.2, zorder=3)
+                axes.scatter(row.values, [at] * len(row.values), color=color, s=14, zorder=2)
+                axes.annotate(
+                    f"{mean:.1f}",
+                    (1.02, at),
+                    xycoords=("axes fraction", "data"),
+                    va="center",
+                    fontsize=7,
+                )
+        axes.set_title(panel.title)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        _quiet(axes)
+    axes_of[0].set_yticks(range(len(names)), names)
+    handles = [
+        axes_of[0].scatter([], [], color=COLORS[i], s=14, label=f"after {stage}")
+        for i, stage in enumerate(stages)
+    ]
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        labelcolor=_INK,
+        fontsize=8,
+    )
     return _svg(figure, _FILE_INK)
 
 

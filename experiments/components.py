@@ -1,0 +1,22 @@
+"""Does it help to compare the reward's two components within a group each by itself?
+
+Advantages of the summed reward, or of each component, normalised and then added (GDPO's
+per-component normalisation), from one SFT start a seed.
+
+Command    python -m experiments.components --config=configs/tiny_cpu.py --workdir=runs/components
+Hardware   2 CPU cores
+Time       about 11 minutes an arm and seed, and 6 a seed for the start
+"""
+
+from experiments import sweep
+from tooltrain.cli import main
+
+ARMS = {name: {"grpo.advantages": name} for name in ("reward", "components")}
+
+
+def components(config, workdir: str) -> None:
+    sweep.run(__file__, config, workdir, ARMS, first="reward")
+
+
+if __name__ == "__main__":
+    main.run(components, sweep.FLAGS)

@@ -1,0 +1,49 @@
+"""SFT, GRPO, or SFT and then GRPO: which is best at equal tokens?
+
+"sft_grpo" is the demo. "sft" has as many SFT steps more as the tokens of its GRPO steps come to,
+"grpo" starts from random parameters and has as many GRPO steps more as its SFT steps come to:
+
+    a step of SFT     batch_size x seq_len x 0.83 (the rest of the packed rows is padding)
+    a step of GRPO    prompts_per_step x generations x EPISODE_TOKENS
+
+Tokens are those that steps were made of, prompts and responses among them, and of GRPO those of
+groups without variance too; what each arm really had stands in the table. Learning rates are
+the demo's in every arm. GRPO from random parameters is expected to earn nothing.
+
+Command    python -m experiments.sft_or_grpo --config=configs/tiny_cpu.py --workdir=runs/tokens
+Hardware   2 CPU cores
+Time       about 20 minutes an arm and seed
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import sweep
+from tooltrain.cli import main
+
+FILLED = 0.83  # share of SFT tokens that are no padding: mean of the demo's 900 steps, seed 0
+EPISODE_TOKENS = 430  # mean of the first 9 steps of GRPO of the demo, seed 0
+
+
+def arms(config: ConfigDict) -> dict[str, sweep.Overrides]:
+    sft, grpo = config.sft, config.grpo
+    of_sft = sft.batch_size * sft.seq_len * FILLED
+    of_grpo = grpo.prompts_per_step * grpo.generations * EPISODE_TOKENS
+    return {
+        "sft_grpo": {},
+        "sft": {"sft.steps": sft.steps + round(grpo.steps * of_grpo / of_sft), "grpo.steps": 0},
+        "grpo": {
+            # One step that changes nothing: what GRPO loads are the random parameters.
+            "sft.steps": 1,
+            "sft.learning_rate": 0.0,
+            "sft.warmup_steps": 0,
+            "grpo.steps": grpo.steps + round(sft.steps * of_sft / of_grpo),
+        },
+    }
+
+
+def sft_or_grpo(config: ConfigDict, workdir: str) -> None:
+    sweep.run(__file__, config, workdir, arms(config), first="sft_grpo")
+
+
+if __name__ == "__main__":
+    main.run(sft_or_grpo, sweep.FLAGS)
