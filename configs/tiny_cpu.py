@@ -112,9 +112,14 @@ def get_config() -> ConfigDict:
     config.grpo.entropy_coefficient = 0.0  # of the entropy bonus
     config.grpo.loss_aggregation = "token_mean"  # or "sequence_mean", "constant" (Dr. GRPO)
     config.grpo.sequence_ratio = False  # True: GSPO's ratio, one a rollout
+    # The trainer asks the policy for what the sampler said, and weighs advantages by their ratio,
+    # at most this (truncated importance sampling). 0: off, the sampler is believed.
+    config.grpo.importance_cap = 0.0
     # What a turn's tokens are judged by: "turn": what was earned from it on; "rollout": the whole.
     config.grpo.credit = "turn"
     config.grpo.normalize_std = False  # False: advantages without / std (Dr. GRPO)
+    # "components": each component of "matched" is normalised by itself (GDPO); of whole rollouts.
+    config.grpo.advantages = "reward"
     config.grpo.filter_zero_variance = True  # leave out groups that all earned the same
     config.grpo.reward = "matched"  # or "reference", "binary", "atomic_only", ...
     config.grpo.w_atomic = 0.5  # weight of calls being right

@@ -309,3 +309,16 @@ def test_a_state_is_made_where_it_lives_moments_beside_their_parameters(optimize
         if sharding.path_name(path) == "layers/query"
     ]
     assert found == [where["layers"]["query"]]
+
+
+def test_advantages_are_weighed_by_what_the_policy_says_of_the_samples():
+    batch = grpo_batch()
+    now = batch.old_logprobs.copy()
+    now[0, 0] += np.log(3.0)  # capped at 2
+    now[0, 1] -= np.log(4.0)
+    weighed, metrics = train_state.make_correction(2.0)(batch, now)
+    expected = batch.advantages.copy()
+    expected[0, :2] *= [2.0, 0.25]
+    np.testing.assert_allclose(weighed.advantages, expected, rtol=1e-5)
+    np.testing.assert_array_equal(weighed.old_logprobs, batch.old_logprobs)
+    assert float(metrics["truncated_share"]) == pytest.approx(1 / batch.completion_mask.sum())

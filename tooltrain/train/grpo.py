@@ -7,7 +7,6 @@ import itertools
 import json
 import pathlib
 import time
-from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,21 +15,18 @@ from ml_collections import ConfigDict
 
 from tooltrain import sharding
 from tooltrain.calls.encoder import encode_calls, encode_gold, take_gold
-from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.dataset import open_traces
 from tooltrain.data.pipeline import prompt_batches
-from tooltrain.data.tokenizer import Tokenizer
 from tooltrain.env.environment import open_environment
 from tooltrain.errors import UserError
 from tooltrain.eval.evaluate import score
-from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import Transformer
 from tooltrain.policy.weights import parameter_shapes
-from tooltrain.rewards import reference, reward
+from tooltrain.rewards import reward
 from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.episode import prompt_of, rollouts
 from tooltrain.rollout.sampling import GREEDY, Sampling, warn_if_truncated
-from tooltrain.train import hosts, objectives
+from tooltrain.train import hosts
 from tooltrain.train.checkpoint import (
     CONFIG,
     Checkpoints,
@@ -40,12 +36,16 @@ from tooltrain.train.checkpoint import (
     traces_digest,
     truncate_lines,
 )
-from tooltrain.train.metrics import MetricsWriter
+from tooltrain.train.credit import choose_credit, choose_reward
+from tooltrain.train.draws import minibatch_groups, step_seed
+from tooltrain.train.metrics import Clock, MetricsWriter
 from tooltrain.train.optimizer import make_optimizer, make_schedule
 from tooltrain.train.rollout_batch import pack_rollouts, padding_share
 from tooltrain.train.rollout_metrics import episode_line, rollout_metrics
+from tooltrain.train.start import start
 from tooltrain.train.state import (
     abstract_state,
+    make_correction,
     make_grpo_step,
     make_logprobs_step,
     state_of_params,
@@ -87,7 +87,8 @@ def train(config: ConfigDict, workdir: str) -> None:
     cache_path = config.cache or f"{workdir}/cache/{config.suite}.sqlite"
     traces_dir = pathlib.Path(config.traces or f"{workdir}/traces")
     environment = open_environment(cache_path, **config.projection)
-    template = ChatTemplate(Tokenizer.load(traces_dir / "tokenizer.json"))
+    begin = start(config, workdir)
+    policy, template = begin.policy, begin.template
     traces = open_traces(traces_dir, grpo.split)
     prompt_indices = iter(
         prompt_batches(len(traces), prompts_per_step=grpo.prompts_per_step, seed=config.seed)
@@ -96,7 +97,6 @@ def train(config: ConfigDict, workdir: str) -> None:
     held_out = [validation[i] for i in range(min(grpo.eval_episodes, len(validation)))]
 
     # --- policy ---------------------------------------------------------------------
-    policy = PolicyConfig(vocab_size=template.tokenizer.vocab_size, **config.policy.to_dict())
     model = Transformer(policy)
 
     def apply_fn(params, *inputs):
@@ -116,7 +116,7 @@ def train(config: ConfigDict, workdir: str) -> None:
         raise UserError("config.grpo.temperature is 0: greedy rollouts of a prompt are all equal")
     # A truncated distribution is not the one that is updated: ask the policy itself.
     warn_if_truncated(sampling)
-    recompute_old = sampling.truncated
+    recompute_old = sampling.truncated or grpo.importance_cap > 0
     # Shapes that hold every usual step, so that the reward is compiled once.
     gold_floors = {
         "num_arguments": max(len(tool.properties) for tool in environment.tools.values()),
@@ -161,6 +161,7 @@ def train(config: ConfigDict, workdir: str) -> None:
         microbatch_rows=grpo.microbatch_rows,
         share_prefixes=grpo.share_prefixes,
     )
+    correct = make_correction(grpo.importance_cap)
     credit = choose_credit(grpo)
     reward_fn = functools.partial(reward.rewards_to_go, choose_reward(grpo), grpo.max_turns)
 
@@ -217,7 +218,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 evaluate(0)
 
             for step in range((resumed or 0) + 1, grpo.steps + 1):
-                clock = _Clock()
+                clock = Clock()
 
                 # --- rollout --------------------------------------------------------
                 drawn = next(prompt_indices)
@@ -254,10 +255,13 @@ def train(config: ConfigDict, workdir: str) -> None:
                             ),
                         )
                     )
-                    advantages = np.asarray(
-                        credit(to_go.reshape(*grouped, -1), num_turns.reshape(grouped))
-                    ).reshape(full, -1)
-                    no_variance = np.asarray(objectives.zero_variance(rewards.reshape(grouped)))
+                advantages, no_variance = credit(
+                    rewards.reshape(grouped),
+                    to_go.reshape(*grouped, -1),
+                    num_turns.reshape(grouped),
+                    {k: v.reshape(grouped) for k, v in terms.items() if v.ndim == 1},
+                )
+                advantages = advantages.reshape(full, -1)
                 kept = np.arange(len(batch_traces))  # groups
                 if grpo.filter_zero_variance:
                     some = np.any(advantages, axis=1).reshape(grouped).any(axis=1)
@@ -281,15 +285,20 @@ def train(config: ConfigDict, workdir: str) -> None:
                         [played[i] for i in chosen], advantages[chosen], pad_id=template.pad_id
                     )
                     batch = sharding.shard_batch(mesh, host_batch)
+                    packed = {"padding": padding_share(host_batch, microbatch_rows)}
                     if recompute_old:
-                        batch = batch._replace(old_logprobs=logprobs_fn(state.params, batch))
+                        logprobs = logprobs_fn(state.params, batch)
+                        if grpo.importance_cap:
+                            batch, mismatch = correct(batch, logprobs)
+                            packed |= mismatch
+                        batch = batch._replace(old_logprobs=logprobs)
                     if ref_params is not None:
                         batch = batch._replace(ref_logprobs=logprobs_fn(ref_params, batch))
-                    batches.append((batch, padding_share(host_batch, microbatch_rows)))
+                    batches.append((batch, packed))
                 updates = []
-                for batch, padding in batches:
+                for batch, packed in batches:
                     state, update_metrics = step_fn(state, batch)
-                    updates.append(update_metrics | {"padding": padding})
+                    updates.append(update_metrics | packed)
 
                 # While the devices work: what the rollouts were like.
                 metrics = rollout_metrics(
@@ -333,47 +342,6 @@ def train(config: ConfigDict, workdir: str) -> None:
                     checkpoints.save(state, step, run, score=accuracy)
 
 
-def choose_reward(grpo: ConfigDict) -> reward.RewardFn:
-    """The reward function that config.grpo names, weighted as it says."""
-    functions = {
-        "matched": functools.partial(
-            reward.matched, w_atomic=grpo.w_atomic, w_orchestration=grpo.w_orchestration
-        ),
-        "reference": reference.reference,
-        "binary": reward.binary,
-        "atomic_only": reward.atomic_only,
-        "orchestration_only": reward.orchestration_only,
-    }
-    if grpo.reward not in functions:
-        raise UserError(f"config.grpo.reward is {grpo.reward!r}; allowed: {', '.join(functions)}")
-    return functions[grpo.reward]
-
-
-def choose_credit(grpo: ConfigDict) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
-    """(rewards to go [P, G, N], turns played [P, G]) -> advantages [P, G, N or 1], as
-    config.grpo.credit says: of the whole rollout, or of each turn of it."""
-
-    def of_rollout(to_go, num_turns):
-        del num_turns
-        return objectives.group_advantages(to_go[..., 0], normalize_std=grpo.normalize_std)[
-            ..., None
-        ]
-
-    def of_turn(to_go, num_turns):
-        played = jnp.arange(to_go.shape[-1])[None, None] < num_turns[..., None]
-        return objectives.turn_advantages(to_go, played, normalize_std=grpo.normalize_std)
-
-    choices = {"rollout": of_rollout, "turn": of_turn}
-    if grpo.credit not in choices:
-        raise UserError(f"config.grpo.credit is {grpo.credit!r}; allowed: {', '.join(choices)}")
-    return jax.jit(choices[grpo.credit])
-
-
-def step_seed(seed: int, step: int) -> int:
-    """A seed of its own for each step of each run, in [0, 2^31)."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0] >> 1)
-
-
 def check_rows(grpo: ConfigDict) -> None:
     """Raises UserError unless every rollout fits in a row of an update."""
     if grpo.row_len < grpo.max_len:
@@ -381,31 +349,3 @@ def check_rows(grpo: ConfigDict) -> None:
             f"config.grpo.row_len is {grpo.row_len}, but rollouts may have {grpo.max_len} tokens "
             "(config.grpo.max_len); give rows at least as many"
         )
-
-
-def minibatch_groups(
-    groups: np.ndarray, passes: int, minibatches: int, seed: int
-) -> Sequence[np.ndarray]:
-    """Groups of each optimizer step, passes x minibatches of them; some are empty when there are
-    few groups. Each pass is shuffled anew; in a pass of one minibatch they stay in order."""
-    rng = np.random.default_rng(seed)
-    return [
-        part
-        for _ in range(passes)
-        for part in np.array_split(
-            groups if minibatches == 1 else rng.permutation(groups), minibatches
-        )
-    ]
-
-
-class _Clock:
-    """Seconds between laps, by name."""
-
-    def __init__(self):
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = now - self._last
-        self._last = now

@@ -236,6 +236,22 @@ def make_logprobs_step(
     return jax.jit(step, in_shardings=(param_shardings, rows), out_shardings=rows)
 
 
+def make_correction(
+    cap: float,
+) -> Callable[[GRPOBatch, Float[Array, "B E"]], tuple[GRPOBatch, Metrics]]:
+    """(batch, what the policy says of its targets) -> the batch with advantages weighed by
+    `objectives.truncated_importance`, and the metrics of that."""
+
+    @jax.jit
+    def correct(batch: GRPOBatch, logprobs: Float[Array, "B E"]) -> tuple[GRPOBatch, Metrics]:
+        weights, metrics = objectives.truncated_importance(
+            logprobs, batch.old_logprobs, batch.completion_mask, cap
+        )
+        return batch._replace(advantages=batch.advantages * weights), metrics
+
+    return correct
+
+
 def row_position(rank: int, rows: int, microbatch_rows: int) -> int:
     """Where the rank-th row of a batch stands, so that rows 0, 1, 2 ... fill one part of
     `microbatch_rows` after the other, each over all devices."""
