@@ -121,6 +121,8 @@ def get_config() -> ConfigDict:
     # "components": each component of "matched" is normalised by itself (GDPO); of whole rollouts.
     config.grpo.advantages = "reward"
     config.grpo.filter_zero_variance = True  # leave out groups that all earned the same
+    # How often a step may draw as many prompts again, while it is short of groups with variance.
+    config.grpo.dynamic_sampling_rounds = 0
     config.grpo.reward = "matched"  # or "reference", "binary", "atomic_only", ...
     config.grpo.w_atomic = 0.5  # weight of calls being right
     config.grpo.w_orchestration = 0.5  # weight of order and of values passed on

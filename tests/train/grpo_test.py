@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from tooltrain.errors import UserError
-from tooltrain.train import grpo, sft
+from tooltrain.train import grpo, hosts, sft
 from tooltrain.train.checkpoint import Checkpoints
 from tooltrain.train.metrics import MetricsWriter
 from tooltrain.types import ObservationKind
@@ -151,6 +151,29 @@ def test_greedy_rollouts_are_refused(trained, warm_config):
     config.grpo.temperature = 0.0
     with pytest.raises(UserError, match="temperature is 0"):
         grpo.train(config, str(trained))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"importance_cap": -1.0}, r"importance_cap is -1\.0; allowed: 0"),
+        (
+            {"dynamic_sampling_rounds": 1, "filter_zero_variance": False},
+            r"so filter_zero_variance must be True",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(config, options, says):
+    config.grpo.update(options)
+    with pytest.raises(UserError, match=says):
+        grpo.check_options(config.grpo)
+
+
+def test_options_of_one_process_are_refused_in_several(config, monkeypatch):
+    monkeypatch.setattr(hosts, "count", lambda: 2)
+    config.grpo.dynamic_sampling_rounds = 1
+    with pytest.raises(UserError, match=r"dynamic_sampling_rounds is 1 in a run of 2 processes"):
+        grpo.check_options(config.grpo)
 
 
 def test_rows_too_short_for_a_rollout_are_refused(trained, warm_config):

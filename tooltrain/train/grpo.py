@@ -20,7 +20,7 @@ from tooltrain.data.pipeline import prompt_batches
 from tooltrain.env.environment import open_environment
 from tooltrain.errors import UserError
 from tooltrain.eval.evaluate import score
-from tooltrain.policy.transformer import Transformer
+from tooltrain.policy.transformer import Params, Transformer
 from tooltrain.policy.weights import parameter_shapes
 from tooltrain.rewards import reward
 from tooltrain.rollout.engine import Engine
@@ -38,6 +38,7 @@ from tooltrain.train.checkpoint import (
 )
 from tooltrain.train.credit import choose_credit, choose_reward
 from tooltrain.train.draws import minibatch_groups, step_seed
+from tooltrain.train.groups import Groups, Judged, draw_until_enough_teach
 from tooltrain.train.metrics import Clock, MetricsWriter
 from tooltrain.train.optimizer import make_optimizer, make_schedule
 from tooltrain.train.rollout_batch import pack_rollouts, padding_share
@@ -70,9 +71,8 @@ def train(config: ConfigDict, workdir: str) -> None:
     # What this process does of each step: all of it, when it is the only one.
     num_prompts = hosts.share(grpo.prompts_per_step, "config.grpo.prompts_per_step")
     microbatch_rows = hosts.share(grpo.microbatch_rows, "config.grpo.microbatch_rows")
-    full = num_prompts * grpo.generations
     sharding.check_batch_size(mesh, grpo.microbatch_rows, "config.grpo.microbatch_rows")
-    check_rows(grpo)
+    check_options(grpo)
     largest_minibatch = -(-num_prompts // grpo.minibatches) * grpo.generations
     pack = functools.partial(
         pack_rollouts,
@@ -165,6 +165,47 @@ def train(config: ConfigDict, workdir: str) -> None:
     credit = choose_credit(grpo)
     reward_fn = functools.partial(reward.rewards_to_go, choose_reward(grpo), grpo.max_turns)
 
+    # --- rollouts -------------------------------------------------------------------
+    def play_groups(
+        step: int, params: Params
+    ) -> tuple[Groups, Judged, dict[str, float], dict[str, float]]:
+        """The groups of a step, drawn and played by `params`, and what they are worth; metrics of
+        the drawing, and seconds."""
+        clock = Clock()
+
+        def draw(number: int) -> Groups:
+            drawn = next(prompt_indices)
+            mine = hosts.mine(len(drawn))
+            batch_traces = [traces[int(drawn[i])] for i in mine]
+            # Numbered within the step: an epoch's last trace may be the next one's first.
+            prompts = [
+                prompt_of(number * len(drawn) + i, trace, template, environment)
+                for i, trace in zip(mine, batch_traces, strict=True)
+            ]
+            with hosts.alone():
+                played = play(
+                    params,
+                    prompts,
+                    generations=grpo.generations,
+                    sampling=sampling,
+                    max_failed_turns=grpo.max_failed_turns or None,
+                    seed=step_seed(config.seed, step),
+                )
+                clock.lap("rollout_seconds")
+                group_of = np.repeat(np.arange(len(batch_traces)), grpo.generations)
+                gold = encode_gold([trace.calls for trace in batch_traces], **gold_floors)
+                calls = encode_calls([rollout.records for rollout in played], **floors)
+                rewards, (to_go, terms) = jax.device_get(
+                    reward.score_batch(reward_fn, calls, take_gold(gold, group_of))
+                )
+            clock.lap("reward_seconds")
+            numbers = {name: values for name, values in terms.items() if values.ndim == 1}
+            return Groups(batch_traces, played, rewards, to_go, numbers)
+
+        found = draw_until_enough_teach(draw, credit, grpo.dynamic_sampling_rounds)
+        clock.lap("reward_seconds")
+        return *found, clock.laps
+
     # --- checkpoint -----------------------------------------------------------------
     init_from = pathlib.Path(config.init_from or f"{workdir}/sft")
     first_params, init_step = load_params(init_from, abstract.params)
@@ -218,71 +259,27 @@ def train(config: ConfigDict, workdir: str) -> None:
                 evaluate(0)
 
             for step in range((resumed or 0) + 1, grpo.steps + 1):
-                clock = Clock()
-
-                # --- rollout --------------------------------------------------------
-                drawn = next(prompt_indices)
-                mine = hosts.mine(len(drawn))
-                batch_traces = [traces[int(drawn[i])] for i in mine]
-                # Numbered within the step: an epoch's last trace may be the next one's first.
-                prompts = [
-                    prompt_of(i, trace, template, environment)
-                    for i, trace in zip(mine, batch_traces, strict=True)
-                ]
-                params = hosts.own_copy(mesh, state.params)
-                with hosts.alone():
-                    played = play(
-                        params,
-                        prompts,
-                        generations=grpo.generations,
-                        sampling=sampling,
-                        max_failed_turns=grpo.max_failed_turns or None,
-                        seed=step_seed(config.seed, step),
-                    )
-                clock.lap("rollout_seconds")
-
-                # --- reward and advantages ------------------------------------------
-                groups = np.repeat(np.arange(len(batch_traces)), grpo.generations)
-                num_turns = np.array([rollout.num_turns for rollout in played])
-                grouped = (len(batch_traces), grpo.generations)
-                with hosts.alone():
-                    rewards, (to_go, terms) = jax.device_get(
-                        reward.score_batch(
-                            reward_fn,
-                            encode_calls([rollout.records for rollout in played], **floors),
-                            take_gold(
-                                encode_gold([t.calls for t in batch_traces], **gold_floors), groups
-                            ),
-                        )
-                    )
-                advantages, no_variance = credit(
-                    rewards.reshape(grouped),
-                    to_go.reshape(*grouped, -1),
-                    num_turns.reshape(grouped),
-                    {k: v.reshape(grouped) for k, v in terms.items() if v.ndim == 1},
+                # --- rollouts -------------------------------------------------------
+                groups, judged, drawn, seconds = play_groups(
+                    step, hosts.own_copy(mesh, state.params)
                 )
-                advantages = advantages.reshape(full, -1)
-                kept = np.arange(len(batch_traces))  # groups
-                if grpo.filter_zero_variance:
-                    some = np.any(advantages, axis=1).reshape(grouped).any(axis=1)
-                    kept = np.flatnonzero(some & ~no_variance)
-                clock.lap("reward_seconds")
+                clock = Clock()
 
                 # --- update ---------------------------------------------------------
                 # The rollouts of a group stay together: they share most of their tokens.
-                members = np.arange(full).reshape(grouped)
+                everyone = np.arange(num_prompts)
+                kept = np.flatnonzero(judged.teaches) if grpo.filter_zero_variance else everyone
                 parts = minibatch_groups(
-                    kept,
-                    grpo.updates_per_batch,
-                    grpo.minibatches,
-                    step_seed(config.seed, step),
+                    kept, grpo.updates_per_batch, grpo.minibatches, step_seed(config.seed, step)
                 )
                 sizes = np.sum(hosts.gather([len(part) for part in parts]), axis=0)
                 batches = []
                 for part in (part for part, size in zip(parts, sizes, strict=True) if size):
-                    chosen = members[part].ravel()
+                    chosen = groups.rollouts_of(part)
                     host_batch = pack(
-                        [played[i] for i in chosen], advantages[chosen], pad_id=template.pad_id
+                        [groups.played[i] for i in chosen],
+                        judged.advantages[chosen],
+                        pad_id=template.pad_id,
                     )
                     batch = sharding.shard_batch(mesh, host_batch)
                     packed = {"padding": padding_share(host_batch, microbatch_rows)}
@@ -301,22 +298,13 @@ def train(config: ConfigDict, workdir: str) -> None:
                     updates.append(update_metrics | packed)
 
                 # While the devices work: what the rollouts were like.
-                metrics = rollout_metrics(
-                    [batch_traces[g] for g in groups], played, rewards, terms, no_variance
-                )
+                metrics = drawn | rollout_metrics(groups, judged.no_variance)
                 if step % grpo.log_every_steps == 0 and hosts.is_first():
-                    for i in range(0, full, grpo.generations)[: grpo.sample_episodes]:
+                    for g in range(num_prompts)[: grpo.sample_episodes]:
                         line = episode_line(
-                            batch_traces[groups[i]],
-                            played[i],
-                            rewards[i],
-                            {k: v[i] for k, v in terms.items()},
-                            environment,
-                            template,
+                            groups, judged.advantages, g * grpo.generations, environment, template
                         )
-                        turns = advantages[i, : num_turns[i]].tolist()
-                        line = {"step": step, "advantages": turns, **line}
-                        episodes_file.write(json.dumps(line) + "\n")
+                        episodes_file.write(json.dumps({"step": step, **line}) + "\n")
                     episodes_file.flush()
                 metrics = hosts.mean(metrics)
                 jax.block_until_ready(state.params)  # the next rollouts need them anyway
@@ -327,7 +315,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 writer.step(
                     step,
                     {**metrics, "learning_rate": schedule(state.step)},
-                    {**clock.laps, "tokens": sum(len(r.tokens) for r in played)},
+                    {**seconds, **clock.laps, "tokens": sum(len(r.tokens) for r in groups.played)},
                 )
 
                 accuracy = None
@@ -342,10 +330,27 @@ def train(config: ConfigDict, workdir: str) -> None:
                     checkpoints.save(state, step, run, score=accuracy)
 
 
-def check_rows(grpo: ConfigDict) -> None:
-    """Raises UserError unless every rollout fits in a row of an update."""
+def check_options(grpo: ConfigDict) -> None:
+    """Raises UserError unless every rollout fits in a row of an update, for options that need
+    others, and for those that several processes do not have."""
     if grpo.row_len < grpo.max_len:
         raise UserError(
             f"config.grpo.row_len is {grpo.row_len}, but rollouts may have {grpo.max_len} tokens "
             "(config.grpo.max_len); give rows at least as many"
+        )
+    if grpo.importance_cap < 0:
+        raise UserError(
+            f"config.grpo.importance_cap is {grpo.importance_cap}; allowed: 0 (off), or the most "
+            "that an advantage is weighed by, such as 2.0"
+        )
+    if grpo.dynamic_sampling_rounds and not grpo.filter_zero_variance:
+        raise UserError(
+            f"config.grpo.dynamic_sampling_rounds is {grpo.dynamic_sampling_rounds}: groups "
+            "without variance are drawn anew, so filter_zero_variance must be True"
+        )
+    if grpo.dynamic_sampling_rounds and hosts.count() > 1:
+        raise UserError(
+            f"config.grpo.dynamic_sampling_rounds is {grpo.dynamic_sampling_rounds} in a run of "
+            f"{hosts.count()} processes, each of which would keep another number of groups; set "
+            "it to 0, or train with one process"
         )

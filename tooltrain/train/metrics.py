@@ -169,7 +169,7 @@ class MetricsWriter:
 
 
 class Clock:
-    """Seconds between laps, by name."""
+    """Seconds between laps; those of one name add up."""
 
     def __init__(self):
         self.laps: dict[str, float] = {}
@@ -177,7 +177,7 @@ class Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self.laps[name] = now - self._last
+        self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now
 
 
