@@ -55,6 +55,11 @@ def get_config() -> ConfigDict:
     config.policy.dtype = "float32"  # of activations; bfloat16 on accelerators
     config.policy.remat = False  # recompute activations in the backward pass: memory for time
 
+    # Thin matrices that are trained beside the layers' frozen ones (LoRA), by SFT and GRPO.
+    config.lora = ConfigDict()
+    config.lora.rank = 0  # of their product; 0: off, all parameters are trained
+    config.lora.alpha = 16.0  # the product counts alpha / rank times
+
     # Devices by use; their product is the number of devices, -1 is whatever is left.
     config.mesh = ConfigDict()
     config.mesh.data = -1  # copies of the parameters
@@ -92,6 +97,9 @@ def get_config() -> ConfigDict:
 
     config.grpo = ConfigDict()
     config.grpo.optimizer = "adamw"
+    # 1: rollouts are played while the step before is updated, by the policy from before that; 0:
+    # one after the other. 1 needs importance_cap.
+    config.grpo.staleness = 0
     config.grpo.split = "train_rl"  # whose prompts are rolled out
     config.grpo.steps = 80
     config.grpo.prompts_per_step = 8

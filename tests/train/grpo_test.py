@@ -91,45 +91,64 @@ def test_sampled_episodes_are_written_turn_by_turn(trained):
     assert all({"advantages", "query", "gold", "turns", "end"} <= e.keys() for e in episodes)
 
 
-def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
-    trained, warm_config, monkeypatch, tmp_path
-):
-    workdir = warm_copy(trained, tmp_path / "run")
+def interrupt(config, workdir, monkeypatch, at: int) -> None:
+    """Runs GRPO until this step was dispatched."""
     write = MetricsWriter.step
 
     def interrupted(self, step, *args):
-        if step == 4:
+        if step == at:
             raise KeyboardInterrupt
         write(self, step, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr(MetricsWriter, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            grpo.train(warm_config, str(workdir))
-    grpo.train(warm_config, str(workdir))
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        saved_arrays(workdir / "grpo", 4),
-        saved_arrays(trained / "grpo", 4),
-    )
+            grpo.train(config, str(workdir))
+
+
+def check_equal_runs(one, other) -> None:
+    """Every array, number and episode of the two GRPO directories is the same."""
+    jax.tree.map(np.testing.assert_array_equal, saved_arrays(one, 4), saved_arrays(other, 4))
     for file in ("metrics.jsonl", "episodes.jsonl"):
-        assert (workdir / "grpo" / file).read_bytes() == (trained / "grpo" / file).read_bytes()
+        assert (one / file).read_bytes() == (other / file).read_bytes()
 
 
-def test_components_and_importance_weights_teach(trained, warm_config, tmp_path):
-    config = warm_config.copy_and_resolve_references()
-    config.grpo.update(advantages="components", credit="rollout", normalize_std=True)
-    config.grpo.update(importance_cap=2.0, kl_coefficient=0.0, steps=2)
+def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
+    trained, warm_config, monkeypatch, tmp_path
+):
     workdir = warm_copy(trained, tmp_path / "run")
-    grpo.train(config, str(workdir))
-    learned = [line for line in lines(workdir / "grpo") if line.get("grad_norm")]
-    assert learned
-    for line in learned:
-        # One policy sampled and is updated: two programs say the same of it, up to rounding.
-        assert 0 <= line["mismatch_kl"] < 1e-6
-        assert 0 < line["mismatch_abs"] < 1e-4
-        assert line["truncated_share"] == 0
-        assert abs(line["approx_kl"]) < 1e-10
+    interrupt(warm_config, workdir, monkeypatch, at=4)
+    grpo.train(warm_config, str(workdir))
+    check_equal_runs(workdir / "grpo", trained / "grpo")
+
+
+def test_rollouts_in_flight_and_prompts_drawn_again_are_resumed(
+    trained, warm_config, monkeypatch, tmp_path
+):
+    config = warm_config.copy_and_resolve_references()
+    config.grpo.update(staleness=1, importance_cap=2.0, dynamic_sampling_rounds=2)
+    config.grpo.update(advantages="components", credit="rollout", normalize_std=True)
+    config.grpo.update(kl_coefficient=0.0, learning_rate=1e-3, eval_every_steps=4)
+    whole, resumed = (warm_copy(trained, tmp_path / name) for name in ("whole", "resumed"))
+    grpo.train(config, str(whole))
+    interrupt(config, resumed, monkeypatch, at=4)
+    grpo.train(config, str(resumed))
+    check_equal_runs(resumed / "grpo", whole / "grpo")
+
+    found = {line["step"]: line for line in lines(whole / "grpo") if "reward" in line}
+    assert max(line["groups_drawn"] for line in found.values()) > 4
+    # Steps 1 and 2 are played by the policy that training started from. When step 1 is updated
+    # that is the policy itself, of which two programs say the same up to rounding; when step 2
+    # is, it is the one from before an update.
+    assert found[1]["grad_norm"] > 0
+    assert 0 < found[1]["mismatch_abs"] < 1e-4 < 1e-3 < found[2]["mismatch_abs"]
+    # The ratio of the update itself is to the policy that is updated.
+    assert max(abs(line.get("approx_kl", 0.0)) for line in found.values()) < 1e-9
+    saved = saved_arrays(whole / "grpo", 4)
+    moved = jax.tree.map(
+        lambda a, b: float(np.abs(a - b).max()), saved["behaviour"], saved["params"]
+    )
+    assert max(jax.tree.leaves(moved)) > 1e-5
 
 
 def test_grpo_without_a_warm_start_says_what_to_run(workdir, config):
@@ -157,6 +176,8 @@ def test_greedy_rollouts_are_refused(trained, warm_config):
     ("options", "says"),
     [
         ({"importance_cap": -1.0}, r"importance_cap is -1\.0; allowed: 0"),
+        ({"staleness": 2, "importance_cap": 2.0}, r"staleness is 2; allowed: 0, 1"),
+        ({"staleness": 1}, r"which importance_cap > 0 corrects"),
         (
             {"dynamic_sampling_rounds": 1, "filter_zero_variance": False},
             r"so filter_zero_variance must be True",
@@ -171,9 +192,11 @@ def test_options_that_do_not_fit_are_refused(config, options, says):
 
 def test_options_of_one_process_are_refused_in_several(config, monkeypatch):
     monkeypatch.setattr(hosts, "count", lambda: 2)
-    config.grpo.dynamic_sampling_rounds = 1
-    with pytest.raises(UserError, match=r"dynamic_sampling_rounds is 1 in a run of 2 processes"):
-        grpo.check_options(config.grpo)
+    config.grpo.importance_cap = 2.0
+    for field in ("staleness", "dynamic_sampling_rounds"):
+        config.grpo[field] = 1
+        with pytest.raises(UserError, match=rf"\.{field} is 1 in a run of 2 processes"):
+            grpo.check_options(config.grpo)
 
 
 def test_rows_too_short_for_a_rollout_are_refused(trained, warm_config):

@@ -73,16 +73,17 @@ def test_sft_goes_on_from_the_published_weights(workdir, config, published):
 
 
 def test_grpo_goes_on_from_sft_of_the_published_weights(workdir, config, published):
-    config.sft.update(steps=1, warmup_steps=0, learning_rate=1e-6)
-    config.grpo.update(steps=1, warmup_steps=0, learning_rate=1e-6)
-    # Nothing that these weights write earns anything: let something else move them.
-    config.grpo.entropy_coefficient = 0.1
-    config.grpo.update(filter_zero_variance=False, eval_every_steps=1)
+    config.sft.update(steps=1, warmup_steps=0, learning_rate=1e-6, context_loss_weight=0.0)
+    config.sft.optimizer = "adamw"
+    # Nothing that these weights write earns anything: only weight decay moves them.
+    config.grpo.filter_zero_variance = False
     sft.train(config, str(workdir))
     grpo.train(config, str(workdir))
-    before, after = (saved_params(workdir / stage, 1) for stage in ("sft", "grpo"))
+    before, after = (
+        saved_params(workdir / stage, step) for stage, step in (("sft", 1), ("grpo", 4))
+    )
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), after, before)
-    assert 0 < max(jax.tree.leaves(moved)) < 1e-5
+    assert 0 < max(jax.tree.leaves(moved)) < 1e-4
     # The dataset's own tokenizer file is empty: these ids are the published one's.
     episode = json.loads((workdir / "grpo" / "episodes.jsonl").read_text().splitlines()[0])
     assert episode["query"].startswith("Weather in")

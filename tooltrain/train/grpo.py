@@ -20,6 +20,7 @@ from tooltrain.data.pipeline import prompt_batches
 from tooltrain.env.environment import open_environment
 from tooltrain.errors import UserError
 from tooltrain.eval.evaluate import score
+from tooltrain.policy.lora import lora_of
 from tooltrain.policy.transformer import Params, Transformer
 from tooltrain.policy.weights import parameter_shapes
 from tooltrain.rewards import reward
@@ -27,6 +28,7 @@ from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.episode import prompt_of, rollouts
 from tooltrain.rollout.sampling import GREEDY, Sampling, warn_if_truncated
 from tooltrain.train import hosts
+from tooltrain.train.ahead import Ahead
 from tooltrain.train.checkpoint import (
     CONFIG,
     Checkpoints,
@@ -46,12 +48,14 @@ from tooltrain.train.rollout_metrics import episode_line, rollout_metrics
 from tooltrain.train.start import start
 from tooltrain.train.state import (
     abstract_state,
+    create_state,
     make_correction,
     make_grpo_step,
     make_logprobs_step,
     state_of_params,
     state_shardings,
 )
+from tooltrain.train.trained import Trained
 
 # Sections of the config that this stage does not read, or that do not change its numbers.
 UNREAD = ("sft", "eval", "init_from", "mesh", "cache", "traces", "synthesis")
@@ -134,14 +138,13 @@ def train(config: ConfigDict, workdir: str) -> None:
         decay=grpo.decay,
     )
     optimizer = make_optimizer(grpo.optimizer, schedule, **config.optimizer)
-    shapes = parameter_shapes(policy)
-    abstract = abstract_state(mesh, shapes, optimizer)
-    shardings = state_shardings(mesh, shapes, optimizer)
+    trained = Trained(mesh, parameter_shapes(policy), lora_of(config))
     step_fn = make_grpo_step(
-        apply_fn,
+        trained.apply_fn(apply_fn),
         optimizer,
         mesh,
-        shardings,
+        state_shardings(mesh, trained.shapes, optimizer),
+        frozen=trained.frozen_shardings,
         temperature=grpo.temperature,
         aggregation=grpo.loss_aggregation,
         max_tokens=grpo.max_turns * grpo.max_turn_tokens,
@@ -156,7 +159,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     logprobs_fn = make_logprobs_step(
         apply_fn,
         mesh,
-        shardings.params,
+        trained.policy_shardings,
         temperature=grpo.temperature,
         microbatch_rows=grpo.microbatch_rows,
         share_prefixes=grpo.share_prefixes,
@@ -166,6 +169,9 @@ def train(config: ConfigDict, workdir: str) -> None:
     reward_fn = functools.partial(reward.rewards_to_go, choose_reward(grpo), grpo.max_turns)
 
     # --- rollouts -------------------------------------------------------------------
+    # What is played beside an update has a device to itself.
+    alone = functools.partial(hosts.alone, always=grpo.staleness > 0)
+
     def play_groups(
         step: int, params: Params
     ) -> tuple[Groups, Judged, dict[str, float], dict[str, float]]:
@@ -182,7 +188,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 prompt_of(number * len(drawn) + i, trace, template, environment)
                 for i, trace in zip(mine, batch_traces, strict=True)
             ]
-            with hosts.alone():
+            with alone():
                 played = play(
                     params,
                     prompts,
@@ -208,7 +214,7 @@ def train(config: ConfigDict, workdir: str) -> None:
 
     # --- checkpoint -----------------------------------------------------------------
     init_from = pathlib.Path(config.init_from or f"{workdir}/sft")
-    first_params, init_step = load_params(init_from, abstract.params)
+    first_params, init_step = load_params(init_from, trained.abstract_policy)
     data = {
         "cache": environment.cache.digest,
         "traces": traces_digest(traces_dir),
@@ -218,13 +224,27 @@ def train(config: ConfigDict, workdir: str) -> None:
     hosts.first_does(lambda: claim_directory(directory, recorded_config(config, UNREAD, data)))
     with jax.set_mesh(mesh), Checkpoints(directory) as checkpoints:
         resumed = checkpoints.latest_step
-        ref_params = jax.tree.map(jnp.copy, first_params) if grpo.kl_coefficient else None
-        if resumed is None:
-            state = state_of_params(mesh, first_params, optimizer)
-        else:
-            state, run = checkpoints.restore(abstract)
+        frozen = trained.frozen(
+            directory, lambda base=first_params: base, resumed=resumed is not None
+        )
+        ref_params = None
+        if grpo.kl_coefficient:
+            ref_params = frozen[0] if frozen else jax.tree.map(jnp.copy, first_params)
+        if resumed is not None:
+            abstract = abstract_state(mesh, trained.shapes, optimizer)
+            state, run = checkpoints.restore(abstract, behaviour=grpo.staleness > 0)
             prompt_indices.set_state(run["data"])
+        elif trained.lora is not None:
+            state = create_state(mesh, lambda: trained.fresh_lora(config.seed), optimizer)
+        else:
+            state = state_of_params(mesh, first_params, optimizer)
         del first_params
+
+        def own_policy(params: Params) -> Params:
+            """The whole policy of what is trained, where it is played."""
+            whole = trained.whole(params, frozen)
+            return hosts.own_copy(mesh, whole, always=grpo.staleness > 0)
+
         hosts.first_does(lambda: truncate_lines(directory / "episodes.jsonl", resumed))
 
         with (
@@ -238,6 +258,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 quiet=not hosts.is_first(),
             ) as writer,
             (directory / "episodes.jsonl").open("a") as episodes_file,
+            Ahead(play_groups, own_policy) as ahead,
         ):
             # --- evaluation ---------------------------------------------------------
             def evaluate(step: int) -> float:
@@ -245,8 +266,9 @@ def train(config: ConfigDict, workdir: str) -> None:
                 started = time.perf_counter()
                 mine = [held_out[i] for i in hosts.mine(len(held_out))]
                 prompts = [prompt_of(i, t, template, environment) for i, t in enumerate(mine)]
-                params = hosts.own_copy(mesh, state.params)
-                with hosts.alone():
+                ahead.wait()  # the engine serves one at a time
+                params = own_policy(state.params)
+                with alone():
                     played = play(params, prompts, sampling=GREEDY)
                     scored = score(mine, played)
                 parts = hosts.gather([episode.row() for episode in scored])
@@ -258,12 +280,22 @@ def train(config: ConfigDict, workdir: str) -> None:
             if resumed is None:
                 evaluate(0)
 
-            for step in range((resumed or 0) + 1, grpo.steps + 1):
+            first_step = (resumed or 0) + 1
+            if grpo.staleness and first_step <= grpo.steps:
+                behaviour = run["behaviour"] if resumed else state.params
+                ahead.start(first_step, prompt_indices.get_state(), behaviour)
+
+            for step in range(first_step, grpo.steps + 1):
                 # --- rollouts -------------------------------------------------------
-                groups, judged, drawn, seconds = play_groups(
-                    step, hosts.own_copy(mesh, state.params)
-                )
                 clock = Clock()
+                if grpo.staleness:
+                    groups, judged, drawn, seconds = ahead.take()
+                    clock.lap("wait_seconds")
+                    if step < grpo.steps:
+                        ahead.start(step + 1, prompt_indices.get_state(), state.params)
+                else:
+                    groups, judged, drawn, seconds = play_groups(step, own_policy(state.params))
+                    clock = Clock()
 
                 # --- update ---------------------------------------------------------
                 # The rollouts of a group stay together: they share most of their tokens.
@@ -284,7 +316,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                     batch = sharding.shard_batch(mesh, host_batch)
                     packed = {"padding": padding_share(host_batch, microbatch_rows)}
                     if recompute_old:
-                        logprobs = logprobs_fn(state.params, batch)
+                        logprobs = logprobs_fn(trained.whole(state.params, frozen), batch)
                         if grpo.importance_cap:
                             batch, mismatch = correct(batch, logprobs)
                             packed |= mismatch
@@ -294,7 +326,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                     batches.append((batch, packed))
                 updates = []
                 for batch, packed in batches:
-                    state, update_metrics = step_fn(state, batch)
+                    state, update_metrics = step_fn(state, batch, *frozen)
                     updates.append(update_metrics | packed)
 
                 # While the devices work: what the rollouts were like.
@@ -326,8 +358,10 @@ def train(config: ConfigDict, workdir: str) -> None:
                 # --- checkpoint -----------------------------------------------------
                 if step % grpo.checkpoint_every_steps == 0 or step == grpo.steps:
                     writer.flush()  # a state that is not finite is never saved
-                    run = {"seed": config.seed, "data": prompt_indices.get_state()}
-                    checkpoints.save(state, step, run, score=accuracy)
+                    # Of rollouts in flight, what it takes to play them again.
+                    place = ahead.place if grpo.staleness else prompt_indices.get_state()
+                    run = {"seed": config.seed, "data": place}
+                    checkpoints.save(state, step, run, score=accuracy, behaviour=ahead.behaviour)
 
 
 def check_options(grpo: ConfigDict) -> None:
@@ -348,9 +382,16 @@ def check_options(grpo: ConfigDict) -> None:
             f"config.grpo.dynamic_sampling_rounds is {grpo.dynamic_sampling_rounds}: groups "
             "without variance are drawn anew, so filter_zero_variance must be True"
         )
-    if grpo.dynamic_sampling_rounds and hosts.count() > 1:
+    if grpo.staleness not in (0, 1):
+        raise UserError(f"config.grpo.staleness is {grpo.staleness}; allowed: 0, 1")
+    if grpo.staleness and not grpo.importance_cap:
         raise UserError(
-            f"config.grpo.dynamic_sampling_rounds is {grpo.dynamic_sampling_rounds} in a run of "
-            f"{hosts.count()} processes, each of which would keep another number of groups; set "
-            "it to 0, or train with one process"
+            "config.grpo.staleness is 1: rollouts are those of another policy than the one that is "
+            "updated, which importance_cap > 0 corrects; set it, to 2.0 for example"
         )
+    for field in ("dynamic_sampling_rounds", "staleness"):
+        if grpo[field] and hosts.count() > 1:
+            raise UserError(
+                f"config.grpo.{field} is {grpo[field]} in a run of {hosts.count()} processes, "
+                "which draw and play in step; set it to 0, or train with one process"
+            )
