@@ -55,6 +55,11 @@ def get_config() -> ConfigDict:
     config.policy.dtype = "float32"  # of activations; bfloat16 on accelerators
     config.policy.remat = False  # recompute activations in the backward pass: memory for time
 
+    # Thin matrices that are trained beside the layers' frozen ones (LoRA), by SFT and GRPO.
+    config.lora = ConfigDict()
+    config.lora.rank = 0  # of their product; 0: off, all parameters are trained
+    config.lora.alpha = 16.0  # the product counts alpha / rank times
+
     # Devices by use; their product is the number of devices, -1 is whatever is left.
     config.mesh = ConfigDict()
     config.mesh.data = -1  # copies of the parameters
@@ -92,6 +97,9 @@ def get_config() -> ConfigDict:
 
     config.grpo = ConfigDict()
     config.grpo.optimizer = "adamw"
+    # 1: rollouts are played while the step before is updated, by the policy from before that; 0:
+    # one after the other. 1 needs importance_cap.
+    config.grpo.staleness = 0
     config.grpo.split = "train_rl"  # whose prompts are rolled out
     config.grpo.steps = 80
     config.grpo.prompts_per_step = 8
@@ -112,10 +120,17 @@ def get_config() -> ConfigDict:
     config.grpo.entropy_coefficient = 0.0  # of the entropy bonus
     config.grpo.loss_aggregation = "token_mean"  # or "sequence_mean", "constant" (Dr. GRPO)
     config.grpo.sequence_ratio = False  # True: GSPO's ratio, one a rollout
+    # The trainer asks the policy for what the sampler said, and weighs advantages by their ratio,
+    # at most this (truncated importance sampling). 0: off, the sampler is believed.
+    config.grpo.importance_cap = 0.0
     # What a turn's tokens are judged by: "turn": what was earned from it on; "rollout": the whole.
     config.grpo.credit = "turn"
     config.grpo.normalize_std = False  # False: advantages without / std (Dr. GRPO)
+    # "components": each component of "matched" is normalised by itself (GDPO); of whole rollouts.
+    config.grpo.advantages = "reward"
     config.grpo.filter_zero_variance = True  # leave out groups that all earned the same
+    # How often a step may draw as many prompts again, while it is short of groups with variance.
+    config.grpo.dynamic_sampling_rounds = 0
     config.grpo.reward = "matched"  # or "reference", "binary", "atomic_only", ...
     config.grpo.w_atomic = 0.5  # weight of calls being right
     config.grpo.w_orchestration = 0.5  # weight of order and of values passed on

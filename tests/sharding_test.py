@@ -6,6 +6,7 @@ from jax.sharding import PartitionSpec
 from tooltrain import sharding
 from tooltrain.errors import UserError
 from tooltrain.policy.config import PolicyConfig
+from tooltrain.policy.lora import Lora
 from tooltrain.policy.transformer import init_params
 
 POLICY = PolicyConfig(
@@ -55,6 +56,17 @@ def test_every_parameter_of_every_decoder_has_a_rule():
     assert specs["layers"]["down"] == PartitionSpec(None, "tensor", "fsdp")
     assert specs["layers"]["key_norm"] == PartitionSpec()
     sharding.parameter_specs(shapes())
+
+
+def test_lora_pairs_are_split_as_the_sides_of_their_matrix():
+    specs = sharding.parameter_specs(Lora(rank=3, alpha=1.0).shapes(shapes()))
+    assert specs["layers"]["query"]["a"] == PartitionSpec(None, "fsdp", None)
+    assert specs["layers"]["query"]["b"] == PartitionSpec(None, None, "tensor")
+    assert specs["layers"]["down"]["a"] == PartitionSpec(None, "tensor", None)
+    assert specs["layers"]["down"]["b"] == PartitionSpec(None, None, "fsdp")
+    unknown = {"layers": {"query": {"c": jax.ShapeDtypeStruct((2, 16, 3), np.float32)}}}
+    with pytest.raises(ValueError, match="'layers/query/c'"):
+        sharding.parameter_specs(unknown)
 
 
 def test_a_parameter_without_a_rule_is_an_error_that_names_it():

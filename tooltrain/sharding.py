@@ -34,6 +34,11 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"layers/(query|key|value|gate|up)", PartitionSpec(None, "fsdp", "tensor")),
     (r"layers/(output|down)", PartitionSpec(None, "tensor", "fsdp")),
     (r"layers/(attention_norm|mlp_norm|query_norm|key_norm)", PartitionSpec()),
+    # LoRA's pairs: split as the sides of their matrix are, never along the rank.
+    (r"layers/(query|key|value|gate|up)/a", PartitionSpec(None, "fsdp", None)),
+    (r"layers/(query|key|value|gate|up)/b", PartitionSpec(None, None, "tensor")),
+    (r"layers/(output|down)/a", PartitionSpec(None, "tensor", None)),
+    (r"layers/(output|down)/b", PartitionSpec(None, None, "fsdp")),
 )
 
 
@@ -118,6 +123,15 @@ def parameter_shardings(mesh: Mesh, params: Any) -> Any:
         return NamedSharding(mesh, spec)
 
     return jax.tree_util.tree_map_with_path(sharding_of, params, parameter_specs(params))
+
+
+def abstract_parameters(mesh: Mesh, shapes: Any) -> Any:
+    """Shapes and dtypes with `parameter_shardings`: what a checkpoint is loaded by."""
+    return jax.tree.map(
+        lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where),
+        shapes,
+        parameter_shardings(mesh, shapes),
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -7,10 +7,12 @@ import pytest
 
 from tooltrain import sharding
 from tooltrain.errors import UserError
+from tooltrain.policy.lora import Lora
+from tooltrain.sharding import abstract_parameters, shard_params
 from tooltrain.train import checkpoint
-from tooltrain.train.checkpoint import Checkpoints, claim_directory, load_params
+from tooltrain.train.checkpoint import Checkpoints, claim_directory, keep_base, load_params
 from tooltrain.train.optimizer import make_optimizer
-from tooltrain.train.state import TrainState, abstract_state, create_state
+from tooltrain.train.state import TrainState, abstract_state, create_state, state_of_params
 
 
 def make_params(width: int = 4):
@@ -65,6 +67,41 @@ def test_what_is_saved_is_the_run_as_it_was_then(tmp_path):
 
 def make():
     return make_optimizer("muon", lambda _: 1e-3)
+
+
+def test_parameters_that_play_what_is_in_flight_come_back_beside_the_state(tmp_path):
+    state, optimizer = make_state(mesh_of(1, 1, 1))
+    before = jax.tree.map(lambda x: x - 1, state.params)
+    abstract = abstract_state(mesh_of(1, 2, 2), state.params, optimizer)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, 1, {"seed": 0}, behaviour=before)
+    with Checkpoints(tmp_path) as checkpoints:
+        restored, run = checkpoints.restore(abstract, behaviour=True)
+        assert checkpoints.restore(abstract)[1] == {"seed": 0, "step": 1}
+    equal(restored, state)
+    equal(run.pop("behaviour"), before)
+    assert run == {"seed": 0, "step": 1}
+
+
+def test_lora_is_loaded_as_the_policy_that_it_makes_of_its_base(tmp_path):
+    lora, base = Lora(rank=2, alpha=4.0), make_params()
+    pairs = jax.device_get(jax.tree.map(lambda x: x + 0.5, lora.init(base, jax.random.key(2))))
+    state = state_of_params(mesh_of(1, 1, 1), shard_params(mesh_of(1, 1, 1), pairs), optax.sgd(1.0))
+    claim_directory(tmp_path, {"config": {"lora": {"rank": 2, "alpha": 4.0}}, "data": {}})
+    mesh = mesh_of(1, 2, 2)
+    abstract = abstract_parameters(mesh, base)
+    keep_base(tmp_path, abstract, lambda: shard_params(mesh, base), resumed=False)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, 1, {})
+    params, _ = load_params(tmp_path, abstract)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), params, lora.merge(base, pairs)
+    )
+    assert params["layers"]["query"].sharding == abstract["layers"]["query"].sharding
+    # Another start overwrites what one that was killed had left; a resumed one reads it.
+    other = jax.tree.map(lambda x: x + 1, base)
+    keep_base(tmp_path, abstract, lambda: shard_params(mesh, other), resumed=False)
+    equal(keep_base(tmp_path, abstract, pytest.fail, resumed=True), other)
 
 
 def test_the_newest_are_kept(tmp_path):

@@ -78,6 +78,15 @@ def test_muon_orthogonalizes_matrices_and_leaves_the_rest_to_adamw():
         np.testing.assert_allclose(update, np.full(update.shape, -0.01), rtol=1e-5)
 
 
+def test_lora_pairs_get_adamw_without_decay_from_both():
+    pairs = {"layers": {"query": {"a": jnp.ones((1, 2, 1)), "b": jnp.zeros((1, 1, 2))}}}
+    for name in ("adamw", "muon"):
+        optimizer = make_optimizer(name, lambda _: 0.01, weight_decay=0.5, clip_norm=0.0)
+        updates = first_update(optimizer, jax.tree.map(jnp.ones_like, pairs), pairs)
+        for update in jax.tree.leaves(updates):
+            np.testing.assert_allclose(update, np.full(update.shape, -0.01), rtol=1e-5)
+
+
 def test_clipping_scales_the_whole_tree_to_the_norm():
     # 16 numbers of 3: norm 12; clipped to 1, each becomes 0.25; AdamW's m = 0.1 * 0.25.
     optimizer = make_optimizer("adamw", lambda _: 0.01, clip_norm=1.0)

@@ -21,7 +21,7 @@ from tooltrain.policy.export import export_policy
 from tooltrain.policy.transformer import init_params
 from tooltrain.rollout import decode
 from tooltrain.rollout.episode import Prompt
-from tooltrain.train import sft
+from tooltrain.train import grpo, sft
 from tooltrain.train.start import start
 
 
@@ -70,6 +70,25 @@ def test_sft_goes_on_from_the_published_weights(workdir, config, published):
     assert 0 < max(jax.tree.leaves(moved)) < 1e-5
     policy = TrainedPolicy(config, str(workdir), "sft")
     jax.tree.map(np.testing.assert_array_equal, policy.params, trained)
+
+
+def test_grpo_goes_on_from_sft_of_the_published_weights(workdir, config, published):
+    config.sft.update(steps=1, warmup_steps=0, learning_rate=1e-6, context_loss_weight=0.0)
+    config.sft.optimizer = "adamw"
+    # Nothing that these weights write earns anything: only weight decay moves them.
+    config.grpo.filter_zero_variance = False
+    sft.train(config, str(workdir))
+    grpo.train(config, str(workdir))
+    before, after = (
+        saved_params(workdir / stage, step) for stage, step in (("sft", 1), ("grpo", 4))
+    )
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), after, before)
+    assert 0 < max(jax.tree.leaves(moved)) < 1e-4
+    # The dataset's own tokenizer file is empty: these ids are the published one's.
+    episode = json.loads((workdir / "grpo" / "episodes.jsonl").read_text().splitlines()[0])
+    assert episode["query"].startswith("Weather in")
+    policy = TrainedPolicy(config, str(workdir), "grpo")
+    jax.tree.map(np.testing.assert_array_equal, policy.params, after)
 
 
 def test_the_published_policy_itself_can_be_played(workdir, config, published):

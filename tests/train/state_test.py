@@ -8,11 +8,13 @@ import pytest
 
 from tooltrain import sharding
 from tooltrain.policy.config import PolicyConfig
+from tooltrain.policy.lora import Lora
 from tooltrain.policy.transformer import Transformer, init_params
 from tooltrain.train import head_statistics
 from tooltrain.train import state as train_state
 from tooltrain.train.optimizer import make_optimizer
 from tooltrain.train.state import TrainState
+from tooltrain.train.trained import Trained
 from tooltrain.types import GRPOBatch, SFTBatch
 
 V, B, T, E = 64, 8, 12, 7
@@ -309,3 +311,63 @@ def test_a_state_is_made_where_it_lives_moments_beside_their_parameters(optimize
         if sharding.path_name(path) == "layers/query"
     ]
     assert found == [where["layers"]["query"]]
+
+
+def test_advantages_are_weighed_by_what_the_policy_says_of_the_samples():
+    batch = grpo_batch()
+    now = batch.old_logprobs.copy()
+    now[0, 0] += np.log(3.0)  # capped at 2
+    now[0, 1] -= np.log(4.0)
+    weighed, metrics = train_state.make_correction(2.0)(batch, now)
+    expected = batch.advantages.copy()
+    expected[0, :2] *= [2.0, 0.25]
+    np.testing.assert_allclose(weighed.advantages, expected, rtol=1e-5)
+    np.testing.assert_array_equal(weighed.old_logprobs, batch.old_logprobs)
+    assert float(metrics["truncated_share"]) == pytest.approx(1 / batch.completion_mask.sum())
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_a_lora_step_is_the_gradient_of_the_pairs_and_its_base_is_an_argument(kind):
+    lora, plain, batch = Lora(rank=3, alpha=6.0), optax.sgd(1.0), BATCHES[kind]()
+    # With B = 0 a step would say nothing of A.
+    pairs = jax.tree.map(lambda x: x + 0.01, lora.init(host_params(), jax.random.key(5)))
+    pairs = jax.device_get(pairs)
+
+    def stepped(shape, *bases):
+        """The pairs after a step from `pairs` beside each of these bases."""
+        mesh = mesh_of(*shape)
+        trained = Trained(mesh, host_params(), lora)
+        shardings = train_state.state_shardings(mesh, trained.shapes, plain)
+        step = STEPS[kind](
+            trained.apply_fn(apply_fn), plain, mesh, shardings, frozen=trained.frozen_shardings
+        )
+        found = []
+        with jax.set_mesh(mesh):
+            for base in bases:
+                held = sharding.shard_params(mesh, base)
+                state, _ = step(
+                    fresh_state(mesh, plain, pairs), sharding.shard_batch(mesh, batch), held
+                )
+                jax.tree.map(np.testing.assert_array_equal, held, base)
+                found.append(jax.device_get(state.params))
+        assert step._cache_size() == 1
+        return found
+
+    other = jax.tree.map(lambda x: x * 1.1, host_params())
+    one, beside_other = stepped((1, 1, 1), host_params(), other)
+    assert np.abs(one["layers"]["up"]["a"] - beside_other["layers"]["up"]["a"]).max() > 1e-6
+    check_close(stepped((2, 2, 2), host_params()), [one])
+
+    # d loss / dA = s (d loss / dW) B^T and d loss / dB = s A^T (d loss / dW), s = 6 / 3.
+    whole = jax.device_get(lora.merge(host_params(), pairs))
+    mesh, _, step = programs(kind, (1, 1, 1), plain)
+    with jax.set_mesh(mesh):
+        after, _ = step(fresh_state(mesh, plain, whole), sharding.shard_batch(mesh, batch))
+    for name, pair in pairs["layers"].items():
+        of_w = whole["layers"][name] - np.asarray(after.params["layers"][name])
+        assert np.abs(of_w).max() > 1e-5
+        expected = {
+            "a": pair["a"] - 2.0 * of_w @ pair["b"].swapaxes(1, 2),
+            "b": pair["b"] - 2.0 * pair["a"].swapaxes(1, 2) @ of_w,
+        }
+        check_close(one["layers"][name], expected)

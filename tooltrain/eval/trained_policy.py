@@ -53,11 +53,7 @@ class TrainedPolicy:
             self.params, step, checkpoint = begin.params(self.mesh), 0, begin.source
         else:
             shapes = parameter_shapes(begin.policy)
-            abstract = jax.tree.map(
-                lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where),
-                shapes,
-                sharding.parameter_shardings(self.mesh, shapes),
-            )
+            abstract = sharding.abstract_parameters(self.mesh, shapes)
             self.params, step = load_params(directory, abstract)
             checkpoint = str(directory.resolve())
         if self.mesh.size == 1:

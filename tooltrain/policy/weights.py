@@ -152,7 +152,7 @@ def place(
             one = _on_devices(chosen[p], p.entry, _unstacked(shardings[name]))
             stacked = _set_layer(stacked, one, p.layer)
         placed[name] = stacked
-    return _unflatten(placed)
+    return unflatten(placed)
 
 
 def match(
@@ -249,7 +249,8 @@ def flatten(params: Any) -> dict[str, Any]:
     return {sharding.path_name(path): leaf for path, leaf in leaves}
 
 
-def _unflatten(flat: Mapping[str, Any]) -> Params:
+def unflatten(flat: Mapping[str, Any]) -> Params:
+    """The tree that `flatten` gives back."""
     tree: Params = {}
     for name, leaf in flat.items():
         *folders, last = name.split("/")

@@ -3,7 +3,9 @@
 A stage's directory (WORKDIR/sft, WORKDIR/grpo) holds
 
     config.json          the config it was started with, and what its data were
-    checkpoints/<step>/  params, optimizer, and `run`: step, seed, data iterator (JSON)
+    checkpoints/<step>/  params, optimizer, and `run`: step, seed, data iterator (JSON); behaviour,
+                         the parameters that play the rollouts in flight (config.grpo.staleness)
+    base/                what LoRA leaves frozen (config.lora), saved once; params are its tree then
     metrics.jsonl ...    lines up to some step; `truncate_lines` cuts them to the resumed one
 
 A step's random numbers are made from (seed, step), so the seed is all the RNG state.
@@ -16,18 +18,23 @@ import hashlib
 import json
 import logging
 import pathlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
+import jax
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
+from tooltrain import sharding
 from tooltrain.errors import UserError
+from tooltrain.policy.lora import Lora, lora_of
 from tooltrain.train.state import Params, TrainState
 from tooltrain.types import Json
 
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
 SCORE = "score"  # of a checkpoint, in its metadata
+BEHAVIOUR = "behaviour"
+BASE = "base"  # beside the checkpoints
 
 
 class Checkpoints:
@@ -77,12 +84,19 @@ class Checkpoints:
         return max(scored)[1] if scored else None
 
     def save(
-        self, state: TrainState, step: int, run: Mapping[str, Json], *, score: float | None = None
+        self,
+        state: TrainState,
+        step: int,
+        run: Mapping[str, Json],
+        *,
+        score: float | None = None,
+        behaviour: Params | None = None,
     ) -> None:
         """Starts saving and returns once the arrays are copied off the devices.
 
         run: JSON values that, with the state, are the whole run: seed and data iterator.
         score: how good the policy is on held-out data, higher is better, if that was measured.
+        behaviour: parameters that play what is in flight, if they are others than the state's.
         A save that is still under way is waited for. Saving a step twice does nothing.
         """
         if step == self.latest_step:
@@ -94,27 +108,34 @@ class Checkpoints:
                 "optimizer": {"step": state.step, "opt_state": state.opt_state},
                 # Written in the background: the iterator must not move it meanwhile.
                 "run": {**copy.deepcopy(dict(run)), "step": step},
+                **({} if behaviour is None else {BEHAVIOUR: behaviour}),
             },
             metrics=None if score is None else {SCORE: float(score)},
             force=True,
         )
 
-    def restore(self, abstract: TrainState) -> tuple[TrainState, dict[str, Json]]:
-        """The newest state, on the mesh of `abstract`, and its `run`."""
+    def restore(
+        self, abstract: TrainState, *, behaviour: bool = False
+    ) -> tuple[TrainState, dict[str, Json]]:
+        """The newest state, on the mesh of `abstract`, and its `run`; behaviour: the parameters
+        saved under that name are in `run` too."""
         saved = self._checkpointer.load_checkpointables(
             None,
             {
                 "params": abstract.params,
                 "optimizer": {"step": abstract.step, "opt_state": abstract.opt_state},
                 "run": None,
+                **({BEHAVIOUR: abstract.params} if behaviour else {}),
             },
         )
-        return TrainState(params=saved["params"], **saved["optimizer"]), saved["run"]
+        state = TrainState(params=saved["params"], **saved["optimizer"])
+        return state, saved["run"] | ({BEHAVIOUR: saved[BEHAVIOUR]} if behaviour else {})
 
 
 def load_params(directory: pathlib.Path, abstract_params: Params) -> tuple[Params, int]:
     """Parameters alone, of a stage's newest checkpoint, straight onto the mesh; and its step.
 
+    They are the whole policy's, also where the stage trained LoRA.
     abstract_params: shapes with shardings. Raises UserError when there is no checkpoint or
     it holds another policy.
     """
@@ -125,14 +146,49 @@ def load_params(directory: pathlib.Path, abstract_params: Params) -> tuple[Param
             "first, or set config.init_from to a directory that train_sft wrote"
         )
     path = (directory / CHECKPOINTS / str(newest)).absolute()
+    lora = _lora_of(directory)
+    trained = abstract_params
+    if lora is not None:
+        mesh = jax.tree.leaves(abstract_params)[0].sharding.mesh
+        trained = sharding.abstract_parameters(mesh, lora.shapes(abstract_params))
     try:
-        saved = ocp.load_checkpointables(path, {"params": abstract_params})
-    except (ValueError, KeyError) as error:
+        saved = ocp.load_checkpointables(path, {"params": trained})
+        if lora is not None:
+            path = (directory / BASE).absolute()
+            base = ocp.load_checkpointables(path, {"params": abstract_params})
+            where = jax.tree.map(lambda x: x.sharding, abstract_params)
+            saved["params"] = jax.jit(lora.merge, out_shardings=where)(
+                base["params"], saved["params"]
+            )
+    except (ValueError, KeyError, FileNotFoundError) as error:
         raise UserError(
             f"the checkpoint {path} does not hold the policy of this config; use the "
             f"config.policy and tokenizer it was trained with ({directory / CONFIG}): {error}"
         ) from error
     return saved["params"], newest
+
+
+def keep_base(
+    directory: pathlib.Path,
+    abstract_params: Params,
+    make: Callable[[], Params],
+    *,
+    resumed: bool,
+) -> Params:
+    """What a stage leaves frozen: made and saved beside its checkpoints, once; what was saved,
+    when the stage is resumed."""
+    path = (directory / BASE).absolute()
+    if resumed:
+        return ocp.load_checkpointables(path, {"params": abstract_params})["params"]
+    base = make()
+    ocp.save_checkpointables(path, {"params": base}, overwrite=True)
+    return base
+
+
+def _lora_of(directory: pathlib.Path) -> Lora | None:
+    """The LoRA that a stage trains, by its config.json."""
+    path = directory / CONFIG
+    return lora_of(json.loads(path.read_text())["config"]) if path.is_file() else None
 
 
 def latest_step(directory: pathlib.Path) -> int | None:

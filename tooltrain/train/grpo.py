@@ -7,7 +7,6 @@ import itertools
 import json
 import pathlib
 import time
-from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,21 +15,20 @@ from ml_collections import ConfigDict
 
 from tooltrain import sharding
 from tooltrain.calls.encoder import encode_calls, encode_gold, take_gold
-from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.dataset import open_traces
 from tooltrain.data.pipeline import prompt_batches
-from tooltrain.data.tokenizer import Tokenizer
 from tooltrain.env.environment import open_environment
 from tooltrain.errors import UserError
 from tooltrain.eval.evaluate import score
-from tooltrain.policy.config import PolicyConfig
-from tooltrain.policy.transformer import Transformer
+from tooltrain.policy.lora import lora_of
+from tooltrain.policy.transformer import Params, Transformer
 from tooltrain.policy.weights import parameter_shapes
-from tooltrain.rewards import reference, reward
+from tooltrain.rewards import reward
 from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.episode import prompt_of, rollouts
 from tooltrain.rollout.sampling import GREEDY, Sampling, warn_if_truncated
-from tooltrain.train import hosts, objectives
+from tooltrain.train import hosts
+from tooltrain.train.ahead import Ahead
 from tooltrain.train.checkpoint import (
     CONFIG,
     Checkpoints,
@@ -40,17 +38,24 @@ from tooltrain.train.checkpoint import (
     traces_digest,
     truncate_lines,
 )
-from tooltrain.train.metrics import MetricsWriter
+from tooltrain.train.credit import choose_credit, choose_reward
+from tooltrain.train.draws import minibatch_groups, step_seed
+from tooltrain.train.groups import Groups, Judged, draw_until_enough_teach
+from tooltrain.train.metrics import Clock, MetricsWriter
 from tooltrain.train.optimizer import make_optimizer, make_schedule
 from tooltrain.train.rollout_batch import pack_rollouts, padding_share
 from tooltrain.train.rollout_metrics import episode_line, rollout_metrics
+from tooltrain.train.start import start
 from tooltrain.train.state import (
     abstract_state,
+    create_state,
+    make_correction,
     make_grpo_step,
     make_logprobs_step,
     state_of_params,
     state_shardings,
 )
+from tooltrain.train.trained import Trained
 
 # Sections of the config that this stage does not read, or that do not change its numbers.
 UNREAD = ("sft", "eval", "init_from", "mesh", "cache", "traces", "synthesis")
@@ -70,9 +75,8 @@ def train(config: ConfigDict, workdir: str) -> None:
     # What this process does of each step: all of it, when it is the only one.
     num_prompts = hosts.share(grpo.prompts_per_step, "config.grpo.prompts_per_step")
     microbatch_rows = hosts.share(grpo.microbatch_rows, "config.grpo.microbatch_rows")
-    full = num_prompts * grpo.generations
     sharding.check_batch_size(mesh, grpo.microbatch_rows, "config.grpo.microbatch_rows")
-    check_rows(grpo)
+    check_options(grpo)
     largest_minibatch = -(-num_prompts // grpo.minibatches) * grpo.generations
     pack = functools.partial(
         pack_rollouts,
@@ -87,7 +91,8 @@ def train(config: ConfigDict, workdir: str) -> None:
     cache_path = config.cache or f"{workdir}/cache/{config.suite}.sqlite"
     traces_dir = pathlib.Path(config.traces or f"{workdir}/traces")
     environment = open_environment(cache_path, **config.projection)
-    template = ChatTemplate(Tokenizer.load(traces_dir / "tokenizer.json"))
+    begin = start(config, workdir)
+    policy, template = begin.policy, begin.template
     traces = open_traces(traces_dir, grpo.split)
     prompt_indices = iter(
         prompt_batches(len(traces), prompts_per_step=grpo.prompts_per_step, seed=config.seed)
@@ -96,7 +101,6 @@ def train(config: ConfigDict, workdir: str) -> None:
     held_out = [validation[i] for i in range(min(grpo.eval_episodes, len(validation)))]
 
     # --- policy ---------------------------------------------------------------------
-    policy = PolicyConfig(vocab_size=template.tokenizer.vocab_size, **config.policy.to_dict())
     model = Transformer(policy)
 
     def apply_fn(params, *inputs):
@@ -116,7 +120,7 @@ def train(config: ConfigDict, workdir: str) -> None:
         raise UserError("config.grpo.temperature is 0: greedy rollouts of a prompt are all equal")
     # A truncated distribution is not the one that is updated: ask the policy itself.
     warn_if_truncated(sampling)
-    recompute_old = sampling.truncated
+    recompute_old = sampling.truncated or grpo.importance_cap > 0
     # Shapes that hold every usual step, so that the reward is compiled once.
     gold_floors = {
         "num_arguments": max(len(tool.properties) for tool in environment.tools.values()),
@@ -134,14 +138,13 @@ def train(config: ConfigDict, workdir: str) -> None:
         decay=grpo.decay,
     )
     optimizer = make_optimizer(grpo.optimizer, schedule, **config.optimizer)
-    shapes = parameter_shapes(policy)
-    abstract = abstract_state(mesh, shapes, optimizer)
-    shardings = state_shardings(mesh, shapes, optimizer)
+    trained = Trained(mesh, parameter_shapes(policy), lora_of(config))
     step_fn = make_grpo_step(
-        apply_fn,
+        trained.apply_fn(apply_fn),
         optimizer,
         mesh,
-        shardings,
+        state_shardings(mesh, trained.shapes, optimizer),
+        frozen=trained.frozen_shardings,
         temperature=grpo.temperature,
         aggregation=grpo.loss_aggregation,
         max_tokens=grpo.max_turns * grpo.max_turn_tokens,
@@ -156,17 +159,62 @@ def train(config: ConfigDict, workdir: str) -> None:
     logprobs_fn = make_logprobs_step(
         apply_fn,
         mesh,
-        shardings.params,
+        trained.policy_shardings,
         temperature=grpo.temperature,
         microbatch_rows=grpo.microbatch_rows,
         share_prefixes=grpo.share_prefixes,
     )
+    correct = make_correction(grpo.importance_cap)
     credit = choose_credit(grpo)
     reward_fn = functools.partial(reward.rewards_to_go, choose_reward(grpo), grpo.max_turns)
 
+    # --- rollouts -------------------------------------------------------------------
+    # What is played beside an update has a device to itself.
+    alone = functools.partial(hosts.alone, always=grpo.staleness > 0)
+
+    def play_groups(
+        step: int, params: Params
+    ) -> tuple[Groups, Judged, dict[str, float], dict[str, float]]:
+        """The groups of a step, drawn and played by `params`, and what they are worth; metrics of
+        the drawing, and seconds."""
+        clock = Clock()
+
+        def draw(number: int) -> Groups:
+            drawn = next(prompt_indices)
+            mine = hosts.mine(len(drawn))
+            batch_traces = [traces[int(drawn[i])] for i in mine]
+            # Numbered within the step: an epoch's last trace may be the next one's first.
+            prompts = [
+                prompt_of(number * len(drawn) + i, trace, template, environment)
+                for i, trace in zip(mine, batch_traces, strict=True)
+            ]
+            with alone():
+                played = play(
+                    params,
+                    prompts,
+                    generations=grpo.generations,
+                    sampling=sampling,
+                    max_failed_turns=grpo.max_failed_turns or None,
+                    seed=step_seed(config.seed, step),
+                )
+                clock.lap("rollout_seconds")
+                group_of = np.repeat(np.arange(len(batch_traces)), grpo.generations)
+                gold = encode_gold([trace.calls for trace in batch_traces], **gold_floors)
+                calls = encode_calls([rollout.records for rollout in played], **floors)
+                rewards, (to_go, terms) = jax.device_get(
+                    reward.score_batch(reward_fn, calls, take_gold(gold, group_of))
+                )
+            clock.lap("reward_seconds")
+            numbers = {name: values for name, values in terms.items() if values.ndim == 1}
+            return Groups(batch_traces, played, rewards, to_go, numbers)
+
+        found = draw_until_enough_teach(draw, credit, grpo.dynamic_sampling_rounds)
+        clock.lap("reward_seconds")
+        return *found, clock.laps
+
     # --- checkpoint -----------------------------------------------------------------
     init_from = pathlib.Path(config.init_from or f"{workdir}/sft")
-    first_params, init_step = load_params(init_from, abstract.params)
+    first_params, init_step = load_params(init_from, trained.abstract_policy)
     data = {
         "cache": environment.cache.digest,
         "traces": traces_digest(traces_dir),
@@ -176,13 +224,27 @@ def train(config: ConfigDict, workdir: str) -> None:
     hosts.first_does(lambda: claim_directory(directory, recorded_config(config, UNREAD, data)))
     with jax.set_mesh(mesh), Checkpoints(directory) as checkpoints:
         resumed = checkpoints.latest_step
-        ref_params = jax.tree.map(jnp.copy, first_params) if grpo.kl_coefficient else None
-        if resumed is None:
-            state = state_of_params(mesh, first_params, optimizer)
-        else:
-            state, run = checkpoints.restore(abstract)
+        frozen = trained.frozen(
+            directory, lambda base=first_params: base, resumed=resumed is not None
+        )
+        ref_params = None
+        if grpo.kl_coefficient:
+            ref_params = frozen[0] if frozen else jax.tree.map(jnp.copy, first_params)
+        if resumed is not None:
+            abstract = abstract_state(mesh, trained.shapes, optimizer)
+            state, run = checkpoints.restore(abstract, behaviour=grpo.staleness > 0)
             prompt_indices.set_state(run["data"])
+        elif trained.lora is not None:
+            state = create_state(mesh, lambda: trained.fresh_lora(config.seed), optimizer)
+        else:
+            state = state_of_params(mesh, first_params, optimizer)
         del first_params
+
+        def own_policy(params: Params) -> Params:
+            """The whole policy of what is trained, where it is played."""
+            whole = trained.whole(params, frozen)
+            return hosts.own_copy(mesh, whole, always=grpo.staleness > 0)
+
         hosts.first_does(lambda: truncate_lines(directory / "episodes.jsonl", resumed))
 
         with (
@@ -196,6 +258,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 quiet=not hosts.is_first(),
             ) as writer,
             (directory / "episodes.jsonl").open("a") as episodes_file,
+            Ahead(play_groups, own_policy) as ahead,
         ):
             # --- evaluation ---------------------------------------------------------
             def evaluate(step: int) -> float:
@@ -203,8 +266,9 @@ def train(config: ConfigDict, workdir: str) -> None:
                 started = time.perf_counter()
                 mine = [held_out[i] for i in hosts.mine(len(held_out))]
                 prompts = [prompt_of(i, t, template, environment) for i, t in enumerate(mine)]
-                params = hosts.own_copy(mesh, state.params)
-                with hosts.alone():
+                ahead.wait()  # the engine serves one at a time
+                params = own_policy(state.params)
+                with alone():
                     played = play(params, prompts, sampling=GREEDY)
                     scored = score(mine, played)
                 parts = hosts.gather([episode.row() for episode in scored])
@@ -216,98 +280,63 @@ def train(config: ConfigDict, workdir: str) -> None:
             if resumed is None:
                 evaluate(0)
 
-            for step in range((resumed or 0) + 1, grpo.steps + 1):
-                clock = _Clock()
+            first_step = (resumed or 0) + 1
+            if grpo.staleness and first_step <= grpo.steps:
+                behaviour = run["behaviour"] if resumed else state.params
+                ahead.start(first_step, prompt_indices.get_state(), behaviour)
 
-                # --- rollout --------------------------------------------------------
-                drawn = next(prompt_indices)
-                mine = hosts.mine(len(drawn))
-                batch_traces = [traces[int(drawn[i])] for i in mine]
-                # Numbered within the step: an epoch's last trace may be the next one's first.
-                prompts = [
-                    prompt_of(i, trace, template, environment)
-                    for i, trace in zip(mine, batch_traces, strict=True)
-                ]
-                params = hosts.own_copy(mesh, state.params)
-                with hosts.alone():
-                    played = play(
-                        params,
-                        prompts,
-                        generations=grpo.generations,
-                        sampling=sampling,
-                        max_failed_turns=grpo.max_failed_turns or None,
-                        seed=step_seed(config.seed, step),
-                    )
-                clock.lap("rollout_seconds")
-
-                # --- reward and advantages ------------------------------------------
-                groups = np.repeat(np.arange(len(batch_traces)), grpo.generations)
-                num_turns = np.array([rollout.num_turns for rollout in played])
-                grouped = (len(batch_traces), grpo.generations)
-                with hosts.alone():
-                    rewards, (to_go, terms) = jax.device_get(
-                        reward.score_batch(
-                            reward_fn,
-                            encode_calls([rollout.records for rollout in played], **floors),
-                            take_gold(
-                                encode_gold([t.calls for t in batch_traces], **gold_floors), groups
-                            ),
-                        )
-                    )
-                    advantages = np.asarray(
-                        credit(to_go.reshape(*grouped, -1), num_turns.reshape(grouped))
-                    ).reshape(full, -1)
-                    no_variance = np.asarray(objectives.zero_variance(rewards.reshape(grouped)))
-                kept = np.arange(len(batch_traces))  # groups
-                if grpo.filter_zero_variance:
-                    some = np.any(advantages, axis=1).reshape(grouped).any(axis=1)
-                    kept = np.flatnonzero(some & ~no_variance)
-                clock.lap("reward_seconds")
+            for step in range(first_step, grpo.steps + 1):
+                # --- rollouts -------------------------------------------------------
+                clock = Clock()
+                if grpo.staleness:
+                    groups, judged, drawn, seconds = ahead.take()
+                    clock.lap("wait_seconds")
+                    if step < grpo.steps:
+                        ahead.start(step + 1, prompt_indices.get_state(), state.params)
+                else:
+                    groups, judged, drawn, seconds = play_groups(step, own_policy(state.params))
+                    clock = Clock()
 
                 # --- update ---------------------------------------------------------
                 # The rollouts of a group stay together: they share most of their tokens.
-                members = np.arange(full).reshape(grouped)
+                everyone = np.arange(num_prompts)
+                kept = np.flatnonzero(judged.teaches) if grpo.filter_zero_variance else everyone
                 parts = minibatch_groups(
-                    kept,
-                    grpo.updates_per_batch,
-                    grpo.minibatches,
-                    step_seed(config.seed, step),
+                    kept, grpo.updates_per_batch, grpo.minibatches, step_seed(config.seed, step)
                 )
                 sizes = np.sum(hosts.gather([len(part) for part in parts]), axis=0)
                 batches = []
                 for part in (part for part, size in zip(parts, sizes, strict=True) if size):
-                    chosen = members[part].ravel()
+                    chosen = groups.rollouts_of(part)
                     host_batch = pack(
-                        [played[i] for i in chosen], advantages[chosen], pad_id=template.pad_id
+                        [groups.played[i] for i in chosen],
+                        judged.advantages[chosen],
+                        pad_id=template.pad_id,
                     )
                     batch = sharding.shard_batch(mesh, host_batch)
+                    packed = {"padding": padding_share(host_batch, microbatch_rows)}
                     if recompute_old:
-                        batch = batch._replace(old_logprobs=logprobs_fn(state.params, batch))
+                        logprobs = logprobs_fn(trained.whole(state.params, frozen), batch)
+                        if grpo.importance_cap:
+                            batch, mismatch = correct(batch, logprobs)
+                            packed |= mismatch
+                        batch = batch._replace(old_logprobs=logprobs)
                     if ref_params is not None:
                         batch = batch._replace(ref_logprobs=logprobs_fn(ref_params, batch))
-                    batches.append((batch, padding_share(host_batch, microbatch_rows)))
+                    batches.append((batch, packed))
                 updates = []
-                for batch, padding in batches:
-                    state, update_metrics = step_fn(state, batch)
-                    updates.append(update_metrics | {"padding": padding})
+                for batch, packed in batches:
+                    state, update_metrics = step_fn(state, batch, *frozen)
+                    updates.append(update_metrics | packed)
 
                 # While the devices work: what the rollouts were like.
-                metrics = rollout_metrics(
-                    [batch_traces[g] for g in groups], played, rewards, terms, no_variance
-                )
+                metrics = drawn | rollout_metrics(groups, judged.no_variance)
                 if step % grpo.log_every_steps == 0 and hosts.is_first():
-                    for i in range(0, full, grpo.generations)[: grpo.sample_episodes]:
+                    for g in range(num_prompts)[: grpo.sample_episodes]:
                         line = episode_line(
-                            batch_traces[groups[i]],
-                            played[i],
-                            rewards[i],
-                            {k: v[i] for k, v in terms.items()},
-                            environment,
-                            template,
+                            groups, judged.advantages, g * grpo.generations, environment, template
                         )
-                        turns = advantages[i, : num_turns[i]].tolist()
-                        line = {"step": step, "advantages": turns, **line}
-                        episodes_file.write(json.dumps(line) + "\n")
+                        episodes_file.write(json.dumps({"step": step, **line}) + "\n")
                     episodes_file.flush()
                 metrics = hosts.mean(metrics)
                 jax.block_until_ready(state.params)  # the next rollouts need them anyway
@@ -318,7 +347,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 writer.step(
                     step,
                     {**metrics, "learning_rate": schedule(state.step)},
-                    {**clock.laps, "tokens": sum(len(r.tokens) for r in played)},
+                    {**seconds, **clock.laps, "tokens": sum(len(r.tokens) for r in groups.played)},
                 )
 
                 accuracy = None
@@ -329,83 +358,40 @@ def train(config: ConfigDict, workdir: str) -> None:
                 # --- checkpoint -----------------------------------------------------
                 if step % grpo.checkpoint_every_steps == 0 or step == grpo.steps:
                     writer.flush()  # a state that is not finite is never saved
-                    run = {"seed": config.seed, "data": prompt_indices.get_state()}
-                    checkpoints.save(state, step, run, score=accuracy)
+                    # Of rollouts in flight, what it takes to play them again.
+                    place = ahead.place if grpo.staleness else prompt_indices.get_state()
+                    run = {"seed": config.seed, "data": place}
+                    checkpoints.save(state, step, run, score=accuracy, behaviour=ahead.behaviour)
 
 
-def choose_reward(grpo: ConfigDict) -> reward.RewardFn:
-    """The reward function that config.grpo names, weighted as it says."""
-    functions = {
-        "matched": functools.partial(
-            reward.matched, w_atomic=grpo.w_atomic, w_orchestration=grpo.w_orchestration
-        ),
-        "reference": reference.reference,
-        "binary": reward.binary,
-        "atomic_only": reward.atomic_only,
-        "orchestration_only": reward.orchestration_only,
-    }
-    if grpo.reward not in functions:
-        raise UserError(f"config.grpo.reward is {grpo.reward!r}; allowed: {', '.join(functions)}")
-    return functions[grpo.reward]
-
-
-def choose_credit(grpo: ConfigDict) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
-    """(rewards to go [P, G, N], turns played [P, G]) -> advantages [P, G, N or 1], as
-    config.grpo.credit says: of the whole rollout, or of each turn of it."""
-
-    def of_rollout(to_go, num_turns):
-        del num_turns
-        return objectives.group_advantages(to_go[..., 0], normalize_std=grpo.normalize_std)[
-            ..., None
-        ]
-
-    def of_turn(to_go, num_turns):
-        played = jnp.arange(to_go.shape[-1])[None, None] < num_turns[..., None]
-        return objectives.turn_advantages(to_go, played, normalize_std=grpo.normalize_std)
-
-    choices = {"rollout": of_rollout, "turn": of_turn}
-    if grpo.credit not in choices:
-        raise UserError(f"config.grpo.credit is {grpo.credit!r}; allowed: {', '.join(choices)}")
-    return jax.jit(choices[grpo.credit])
-
-
-def step_seed(seed: int, step: int) -> int:
-    """A seed of its own for each step of each run, in [0, 2^31)."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0] >> 1)
-
-
-def check_rows(grpo: ConfigDict) -> None:
-    """Raises UserError unless every rollout fits in a row of an update."""
+def check_options(grpo: ConfigDict) -> None:
+    """Raises UserError unless every rollout fits in a row of an update, for options that need
+    others, and for those that several processes do not have."""
     if grpo.row_len < grpo.max_len:
         raise UserError(
             f"config.grpo.row_len is {grpo.row_len}, but rollouts may have {grpo.max_len} tokens "
             "(config.grpo.max_len); give rows at least as many"
         )
-
-
-def minibatch_groups(
-    groups: np.ndarray, passes: int, minibatches: int, seed: int
-) -> Sequence[np.ndarray]:
-    """Groups of each optimizer step, passes x minibatches of them; some are empty when there are
-    few groups. Each pass is shuffled anew; in a pass of one minibatch they stay in order."""
-    rng = np.random.default_rng(seed)
-    return [
-        part
-        for _ in range(passes)
-        for part in np.array_split(
-            groups if minibatches == 1 else rng.permutation(groups), minibatches
+    if grpo.importance_cap < 0:
+        raise UserError(
+            f"config.grpo.importance_cap is {grpo.importance_cap}; allowed: 0 (off), or the most "
+            "that an advantage is weighed by, such as 2.0"
         )
-    ]
-
-
-class _Clock:
-    """Seconds between laps, by name."""
-
-    def __init__(self):
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = now - self._last
-        self._last = now
+    if grpo.dynamic_sampling_rounds and not grpo.filter_zero_variance:
+        raise UserError(
+            f"config.grpo.dynamic_sampling_rounds is {grpo.dynamic_sampling_rounds}: groups "
+            "without variance are drawn anew, so filter_zero_variance must be True"
+        )
+    if grpo.staleness not in (0, 1):
+        raise UserError(f"config.grpo.staleness is {grpo.staleness}; allowed: 0, 1")
+    if grpo.staleness and not grpo.importance_cap:
+        raise UserError(
+            "config.grpo.staleness is 1: rollouts are those of another policy than the one that is "
+            "updated, which importance_cap > 0 corrects; set it, to 2.0 for example"
+        )
+    for field in ("dynamic_sampling_rounds", "staleness"):
+        if grpo[field] and hosts.count() > 1:
+            raise UserError(
+                f"config.grpo.{field} is {grpo[field]} in a run of {hosts.count()} processes, "
+                "which draw and play in step; set it to 0, or train with one process"
+            )

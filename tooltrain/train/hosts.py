@@ -104,12 +104,14 @@ def first_does(work: Callable[[], Any]) -> None:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def alone(*, always: bool = False) -> Iterator[None]:
     """What is computed inside is this process's own: on its first device, not on the mesh of all.
 
-    With one process nothing changes.
+    With one process nothing changes, unless `always`: for what a thread computes beside a
+    program of all devices. Two programs of several devices, started by two threads, may each
+    wait for the other.
     """
-    if count() == 1:
+    if count() == 1 and not always:
         yield
         return
     sizes = dict.fromkeys(sharding.AXES, 1)
@@ -117,10 +119,10 @@ def alone() -> Iterator[None]:
         yield
 
 
-def own_copy(mesh: Mesh, params: Any) -> Any:
+def own_copy(mesh: Mesh, params: Any, *, always: bool = False) -> Any:
     """Parameters on `mesh` -> whole ones on this process's first device, where it can use them
-    without the others. With one process they are the parameters themselves."""
-    if count() == 1:
+    without the others. With one process they are the parameters themselves, unless `always`."""
+    if count() == 1 and not always:
         return params
     whole = jax.jit(lambda p: p, out_shardings=sharding.replicated(mesh))(params)
     return jax.tree.map(lambda x: x.addressable_data(0), whole)

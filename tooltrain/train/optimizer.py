@@ -12,15 +12,11 @@ from jaxtyping import Array, Float, Int
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from tooltrain.errors import UserError
+from tooltrain.policy.lora import MATRICES
 from tooltrain.sharding import path_name
 
 OPTIMIZERS = ("adamw", "muon")
 DECAYS = ("cosine", "linear", "constant")
-
-# Matrices between hidden states, stacked over layers as [L, in, out]. Only these get weight
-# decay and Muon: embeddings and output heads have one row a token (arXiv 2502.16982,
-# section 2.2, keeps them on AdamW), norms are vectors.
-MATRICES = r"layers/(query|key|value|output|gate|up|down)"
 
 
 def make_schedule(
@@ -94,7 +90,11 @@ def make_optimizer(
 
 
 def is_matrix(params: Any) -> Any:
-    """True for the layers' matrices, in a tree like `params`."""
+    """True for the layers' matrices, in a tree like `params`; LoRA's pairs are none.
+
+    Only these get weight decay and Muon: embeddings and output heads have one row a token
+    (arXiv 2502.16982, section 2.2, keeps them on AdamW), norms are vectors.
+    """
     return jax.tree_util.tree_map_with_path(
         lambda path, _: re.fullmatch(MATRICES, path_name(path)) is not None, params
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,24 +13,20 @@ from tooltrain.eval.episodes import episode_to_json
 from tooltrain.eval.evaluate import ScoredEpisode
 from tooltrain.eval.metrics import episode_metrics
 from tooltrain.eval.taxonomy import first_failure
-from tooltrain.types import EndReason, ObservationKind, Rollout, Trace
+from tooltrain.train.groups import Groups
+from tooltrain.types import EndReason, ObservationKind
 
 
-def rollout_metrics(
-    traces: Sequence[Trace],
-    played: Sequence[Rollout],
-    rewards: np.ndarray,
-    terms: dict[str, np.ndarray],
-    no_variance: np.ndarray,
-) -> dict[str, float]:
+def rollout_metrics(groups: Groups, no_variance: np.ndarray) -> dict[str, float]:
     """What a step's rollouts were like: means over episodes, unless the name says otherwise.
 
     end/<reason>: share of episodes; call/<kind>: share of calls; nonzero_variance_share: of
     groups, those that teach something.
     """
+    played, rewards = groups.played, groups.rewards
     scored = [
-        episode_metrics(trace, rollout.records, rollout.end)
-        for trace, rollout in zip(traces, played, strict=True)
+        episode_metrics(groups.trace_of(i), rollout.records, rollout.end)
+        for i, rollout in enumerate(played)
     ]
     kinds = collections.Counter(r.kind for rollout in played for r in rollout.records)
     ends = collections.Counter(rollout.end for rollout in played)
@@ -41,8 +36,8 @@ def rollout_metrics(
         "reward_std": float(np.std(rewards)),
         **{
             f"reward/{name}": float(np.mean(values))
-            for name, values in terms.items()
-            if values.ndim == 1 and values.dtype.kind == "f"
+            for name, values in groups.terms.items()
+            if values.dtype.kind == "f"
         },
         "strict_turn_accuracy": float(np.mean([m.strict_turn_accuracy for m in scored])),
         "success": float(np.mean([m.success for m in scored])),
@@ -58,20 +53,22 @@ def rollout_metrics(
 
 
 def episode_line(
-    trace: Trace,
-    rollout: Rollout,
-    episode_reward: float,
-    terms: dict[str, np.ndarray],
+    groups: Groups,
+    advantages: np.ndarray,
+    index: int,
     environment: Environment,
     template: ChatTemplate,
 ) -> dict[str, Any]:
-    """One rollout turn by turn, as `eval.episodes` writes it. terms: of its reward."""
+    """The rollout of that index turn by turn, as `eval.episodes` writes it, with the advantages
+    of its turns."""
+    trace, rollout = groups.trace_of(index), groups.played[index]
     scored = ScoredEpisode(
         trace,
         rollout,
         episode_metrics(trace, rollout.records, rollout.end),
         first_failure(trace, rollout.records, rollout.end),
-        float(episode_reward),
-        {name: float(value) for name, value in terms.items() if np.ndim(value) == 0},
+        float(groups.rewards[index]),
+        {name: float(values[index]) for name, values in groups.terms.items()},
     )
-    return episode_to_json(scored, environment, template)
+    turns = advantages[index, : rollout.num_turns].tolist()
+    return {"advantages": turns, **episode_to_json(scored, environment, template)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import pathlib
 import time
@@ -15,6 +16,7 @@ from tooltrain.data.dataset import open_traces
 from tooltrain.data.order import Curriculum, Shard
 from tooltrain.data.pipeline import Lengths, sft_batches
 from tooltrain.env.environment import open_environment
+from tooltrain.policy.lora import lora_of
 from tooltrain.policy.transformer import Transformer
 from tooltrain.policy.weights import parameter_shapes
 from tooltrain.train import hosts
@@ -24,10 +26,12 @@ from tooltrain.train.optimizer import make_optimizer, make_schedule
 from tooltrain.train.start import start
 from tooltrain.train.state import (
     abstract_state,
+    create_state,
     make_sft_evaluation,
     make_sft_step,
     state_shardings,
 )
+from tooltrain.train.trained import Trained
 
 # Sections of the config that this stage does not read, or that do not change its numbers.
 UNREAD = ("grpo", "eval", "init_from", "mesh", "cache", "traces", "synthesis")
@@ -104,10 +108,16 @@ def train(config: ConfigDict, workdir: str) -> None:
     )
     optimizer = make_optimizer(sft.optimizer, schedule, **config.optimizer)
 
-    shapes = parameter_shapes(begin.policy)
-    shardings = state_shardings(mesh, shapes, optimizer)
-    step_fn = make_sft_step(apply_fn, optimizer, mesh, shardings, microbatches=sft.microbatches)
-    evaluate_fn = make_sft_evaluation(apply_fn, mesh, shardings.params)
+    trained = Trained(mesh, parameter_shapes(begin.policy), lora_of(config))
+    step_fn = make_sft_step(
+        trained.apply_fn(apply_fn),
+        optimizer,
+        mesh,
+        state_shardings(mesh, trained.shapes, optimizer),
+        microbatches=sft.microbatches,
+        frozen=trained.frozen_shardings,
+    )
+    evaluate_fn = make_sft_evaluation(apply_fn, mesh, trained.policy_shardings)
 
     # --- checkpoint -----------------------------------------------------------------
     data = {
@@ -118,11 +128,15 @@ def train(config: ConfigDict, workdir: str) -> None:
     hosts.first_does(lambda: claim_directory(directory, recorded_config(config, UNREAD, data)))
     with jax.set_mesh(mesh), Checkpoints(directory) as checkpoints:
         first_step = checkpoints.latest_step or 0
+        first_params = functools.partial(begin.first_params, mesh, seed=config.seed)
+        frozen = trained.frozen(directory, first_params, resumed=first_step > 0)
         if first_step:
-            state, run = checkpoints.restore(abstract_state(mesh, shapes, optimizer))
+            state, run = checkpoints.restore(abstract_state(mesh, trained.shapes, optimizer))
             own = hosts.own(run["processes"])
             batches.set_state(own["data"])
             lengths.taken, lengths.left_out = own["lengths"]
+        elif trained.lora is not None:
+            state = create_state(mesh, lambda: trained.fresh_lora(config.seed), optimizer)
         else:
             state = begin.state(mesh, optimizer, seed=config.seed)
 
@@ -138,7 +152,7 @@ def train(config: ConfigDict, workdir: str) -> None:
             for step in range(first_step + 1, sft.steps + 1):
                 # --- step -----------------------------------------------------------
                 batch = next(batches)
-                state, metrics = step_fn(state, sharding.shard_batch(mesh, batch))
+                state, metrics = step_fn(state, sharding.shard_batch(mesh, batch), *frozen)
                 writer.step(
                     step,
                     {
@@ -155,10 +169,11 @@ def train(config: ConfigDict, workdir: str) -> None:
                 if step % sft.eval_every_steps == 0 or step == sft.steps:
                     writer.flush()
                     started = time.perf_counter()
+                    params = trained.whole(state.params, frozen)
                     sums = [
-                        evaluate_fn(state.params, sharding.shard_batch(mesh, batch))
-                        for batch in held_out
+                        evaluate_fn(params, sharding.shard_batch(mesh, batch)) for batch in held_out
                     ]
+                    del params  # with LoRA a copy
                     total = {k: sum(float(s[k]) for s in sums) for k in sums[0]}
                     weight = total.pop("weight")
                     writer.evaluation(

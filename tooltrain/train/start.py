@@ -26,6 +26,8 @@ from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.pretrained import from_pretrained, pretrained_config
 from tooltrain.policy.smollm2 import fetch_smollm2
 from tooltrain.policy.transformer import Params, init_params
+from tooltrain.policy.weights import parameter_shapes
+from tooltrain.sharding import parameter_shardings
 from tooltrain.train.state import TrainState, create_state, state_of_params
 
 SMOLLM2 = "smollm2"
@@ -53,6 +55,14 @@ class Start:
             )
         settings = {name: getattr(self.policy, name) for name in SETTINGS}
         return from_pretrained(self.source, mesh, **settings)[1]
+
+    def first_params(self, mesh: Mesh, *, seed: int) -> Params:
+        """The parameters at step 0, on the mesh; seed: of parameters that are drawn."""
+        if self.source is not None:
+            return self.params(mesh)
+        where = parameter_shardings(mesh, parameter_shapes(self.policy))
+        fresh = lambda: init_params(self.policy, jax.random.key(seed))  # noqa: E731
+        return jax.jit(fresh, out_shardings=where)()
 
     def state(
         self, mesh: Mesh, optimizer: optax.GradientTransformation, *, seed: int

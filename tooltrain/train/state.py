@@ -6,7 +6,8 @@ the host. Metrics come back as device arrays; read them after the next step is d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -108,20 +109,24 @@ def make_sft_step(
     shardings: TrainState,
     *,
     microbatches: int = 1,
-) -> Callable[[TrainState, SFTBatch], tuple[TrainState, Metrics]]:
-    """(state, batch) -> (state, metrics): one SFT update; the state passed in is consumed.
+    frozen: Sequence[Params] = (),
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """(state, batch, *frozen) -> (state, metrics): one SFT update; the state passed in is consumed.
 
+    frozen: shardings of what `apply_fn` gets before the state's parameters, and no step changes.
     metrics: loss (nats a token, weighted as the batch says), token_accuracy (share of that
     weight on greedily right tokens), grad_norm (before clipping).
     """
 
-    def part_loss(params: Params, part: tuple[SFTBatch, Array]) -> tuple[Array, Metrics]:
-        batch, weights = part
-        statistics, weights = _of_next_tokens(apply_fn, params, batch, weights, mesh.size)
-        loss = objectives.sft_loss(statistics.logprobs, weights)
-        return loss, {"loss": loss, "token_accuracy": jnp.sum(weights * statistics.greedy)}
+    def step(state: TrainState, batch: SFTBatch, *held: Params) -> tuple[TrainState, Metrics]:
+        apply = functools.partial(apply_fn, *held)
 
-    def step(state: TrainState, batch: SFTBatch) -> tuple[TrainState, Metrics]:
+        def part_loss(params: Params, part: tuple[SFTBatch, Array]) -> tuple[Array, Metrics]:
+            batch, weights = part
+            statistics, weights = _of_next_tokens(apply, params, batch, weights, mesh.size)
+            loss = objectives.sft_loss(statistics.logprobs, weights)
+            return loss, {"loss": loss, "token_accuracy": jnp.sum(weights * statistics.greedy)}
+
         # Nothing predicts the first token: its weight must not count in the mean.
         weights = batch.loss_weight.at[:, 0].set(0.0)
         weights = weights / jnp.maximum(jnp.sum(weights), 1e-8)
@@ -131,7 +136,7 @@ def make_sft_step(
             return _update_in_parts(part_loss, optimizer, state, batch, microbatches)
         return _update(part_loss, optimizer, state, batch)
 
-    return _jit_step(step, mesh, shardings)
+    return _jit_step(step, mesh, shardings, frozen)
 
 
 def make_sft_evaluation(
@@ -167,27 +172,30 @@ def make_grpo_step(
     max_tokens: int = 0,
     microbatch_rows: int = 0,
     share_prefixes: bool = True,
+    frozen: Sequence[Params] = (),
     **loss_options: Any,
-) -> Callable[[TrainState, GRPOBatch], tuple[TrainState, Metrics]]:
-    """(state, batch) -> (state, metrics): one GRPO update; the state passed in is consumed.
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """(state, batch, *frozen) -> (state, metrics): one GRPO update; the old state is consumed.
 
     aggregation, max_tokens: see `objectives.loss_weights`; loss_options: keyword arguments
     of `objectives.grpo_loss`. temperature: the one the rollouts were sampled at.
     microbatch_rows: rows that are worked on at a time (0: all), a divisor of the batch's;
     parts after the last one that holds something cost nothing, see `row_position`.
-    share_prefixes: whether the rows hold trees, or rollouts side by side.
+    share_prefixes: whether the rows hold trees, or rollouts side by side. frozen: as in
+    `make_sft_step`.
     metrics: those of `grpo_loss`, loss and grad_norm (before clipping).
     """
 
-    statistics_of = _entry_statistics(apply_fn, temperature, share_prefixes, mesh.size)
+    def step(state: TrainState, batch: GRPOBatch, *held: Params) -> tuple[TrainState, Metrics]:
+        apply = functools.partial(apply_fn, *held)
+        statistics_of = _entry_statistics(apply, temperature, share_prefixes, mesh.size)
 
-    def part_loss(params: Params, part: tuple[GRPOBatch, Array]) -> tuple[Array, Metrics]:
-        batch, weights = part
-        statistics = statistics_of(params, batch)
-        loss, metrics = objectives.grpo_loss(statistics, batch, weights, **loss_options)
-        return loss, metrics | {"loss": loss}
+        def part_loss(params: Params, part: tuple[GRPOBatch, Array]) -> tuple[Array, Metrics]:
+            batch, weights = part
+            statistics = statistics_of(params, batch)
+            loss, metrics = objectives.grpo_loss(statistics, batch, weights, **loss_options)
+            return loss, metrics | {"loss": loss}
 
-    def step(state: TrainState, batch: GRPOBatch) -> tuple[TrainState, Metrics]:
         weights = objectives.loss_weights(
             batch.completion_mask, aggregation, max_tokens, batch.rollout_ids
         )
@@ -197,7 +205,7 @@ def make_grpo_step(
         parts = jax.tree.map(lambda x: _split(x, _parts(rows, microbatch_rows)), (batch, weights))
         return _update_in_parts(part_loss, optimizer, state, parts, _used(parts[0].completion_mask))
 
-    return _jit_step(step, mesh, shardings)
+    return _jit_step(step, mesh, shardings, frozen)
 
 
 def make_logprobs_step(
@@ -236,6 +244,22 @@ def make_logprobs_step(
     return jax.jit(step, in_shardings=(param_shardings, rows), out_shardings=rows)
 
 
+def make_correction(
+    cap: float,
+) -> Callable[[GRPOBatch, Float[Array, "B E"]], tuple[GRPOBatch, Metrics]]:
+    """(batch, what the policy says of its targets) -> the batch with advantages weighed by
+    `objectives.truncated_importance`, and the metrics of that."""
+
+    @jax.jit
+    def correct(batch: GRPOBatch, logprobs: Float[Array, "B E"]) -> tuple[GRPOBatch, Metrics]:
+        weights, metrics = objectives.truncated_importance(
+            logprobs, batch.old_logprobs, batch.completion_mask, cap
+        )
+        return batch._replace(advantages=batch.advantages * weights), metrics
+
+    return correct
+
+
 def row_position(rank: int, rows: int, microbatch_rows: int) -> int:
     """Where the rank-th row of a batch stands, so that rows 0, 1, 2 ... fill one part of
     `microbatch_rows` after the other, each over all devices."""
@@ -244,10 +268,10 @@ def row_position(rank: int, rows: int, microbatch_rows: int) -> int:
     return place * parts + part
 
 
-def _jit_step(step, mesh: Mesh, shardings: TrainState):
+def _jit_step(step, mesh: Mesh, shardings: TrainState, frozen: Sequence[Params]):
     return jax.jit(
         step,
-        in_shardings=(shardings, sharding.batch_sharding(mesh)),
+        in_shardings=(shardings, sharding.batch_sharding(mesh), *frozen),
         out_shardings=(shardings, sharding.replicated(mesh)),
         donate_argnums=0,
     )
