@@ -21,7 +21,7 @@ from experiments import sweep
 from tooltrain.cli import main
 
 FILLED = 0.83  # share of SFT tokens that are no padding: mean of the demo's 900 steps, seed 0
-EPISODE_TOKENS = 430  # mean of the first 9 steps of GRPO of the demo, seed 0
+EPISODE_TOKENS = 436  # mean of the first 11 steps of GRPO of the demo, seed 0
 
 
 def arms(config: ConfigDict) -> dict[str, sweep.Overrides]:
