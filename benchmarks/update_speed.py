@@ -59,7 +59,7 @@ class Tunix:
         environment = {**os.environ, "JAX_PLATFORMS": jax.default_backend()}
         environment.pop("XLA_FLAGS", None)
         # The huge pages that speed up this side (Makefile) slow that one down: an agentic step
-        # took 10.9 s with them and 8.5 s without.
+        # took 10.9 s with them and 8.5 to 10.3 s without.
         environment.pop("GLIBC_TUNABLES", None)
         self._process = subprocess.Popen(
             [python, script, *arguments],
