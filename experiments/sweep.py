@@ -16,7 +16,8 @@ read.
     WORKDIR/seed<n>/<arm>/              sft (a link), grpo, eval, report.html
     WORKDIR/seed<n>/<arm>.json          what came of it; an arm that has one is not run again
 
-So a sweep that was stopped goes on where it was, at the last checkpoint of the stage under way.
+So a sweep that was stopped goes on where it was, at the last checkpoint of the stage under way; and
+what the file of results has of the same config and arm is not run again, on another machine either.
 """
 
 from __future__ import annotations
@@ -96,20 +97,27 @@ def run(
     wanted = {arm: arms[arm] for arm in (ONLY.value or arms)}
     found: dict[str, dict[int, Any]] = {arm: {} for arm in wanted}
     seen: dict[str, list[Any]] = {arm: [] for arm in wanted}
+    asked = json.loads(json.dumps(config.to_dict()))
+    before = json.loads(results.read_text()) if results.is_file() and table is None else {}
     # Seed by seed: a table of all arms is there after the first.
     for seed in map(int, SEEDS.value):
         for arm, overrides in wanted.items():
-            found[arm][seed] = _arm(config, root, arm, overrides, seed)
+            if kept := _kept(before, asked, arm, overrides, seed):
+                found[arm][seed], behaved = kept
+            else:
+                found[arm][seed] = _arm(config, root, arm, overrides, seed)
             common = {
                 "question": ast.get_docstring(ast.parse(path.read_text())).splitlines()[0],
                 "command": shlex.join(["python", "-m", f"experiments.{path.stem}", *sys.argv[1:]]),
                 "machine": {**host(), "jax": importlib.metadata.version("jax")},
-                "config": json.loads(json.dumps(config.to_dict())),
+                "config": asked,
             }
             if table is not None:
                 _write(results, {**common, **table(root, found)})
                 continue
-            seen[arm].append({"seed": seed, **_observed(config, root, arm, overrides, seed)})
+            if not kept:
+                behaved = {"seed": seed, **_observed(config, root, arm, overrides, seed)}
+            seen[arm].append(behaved)
             compared = {
                 "arms": {a: dict(o) for a, o in wanted.items()},
                 "compared_with": first,
@@ -119,6 +127,16 @@ def run(
             }
             _write(results, {**common, **compared})
             figure.draw(results)
+
+
+def _kept(
+    table: Mapping[str, Any], config: Any, arm: str, overrides: Overrides, seed: int
+) -> tuple[Any, Any] | None:
+    """(result, behaviour) of an arm and seed that a table of the same config has."""
+    if table.get("config") != config or table["arms"].get(arm) != dict(overrides):
+        return None
+    both = zip(table["results"][arm], table["behaviour"][arm], strict=True)
+    return next((pair for pair in both if pair[0]["seed"] == seed), None)
 
 
 def summary(found: Found, first: str) -> dict[str, Any]:

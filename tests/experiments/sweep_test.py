@@ -13,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.tiny_cpu_curriculum import get_config as with_curriculum
-from experiments import sweep
+from experiments import sft_or_grpo, sweep
 from experiments.selection import SECTION, Selection
 from tests.train.conftest import (
     recorded_workdir,  # noqa: F401  a fixture
@@ -34,10 +34,6 @@ SMOKE = {
     "components": ["components"],
     "sft_or_grpo": ["sft", "grpo"],
 }
-_LATER = pytest.mark.skipif(
-    "advantages" not in tiny_config().grpo, reason="config.grpo.advantages is not there yet"
-)
-EXPERIMENTS = [pytest.param(n, marks=_LATER) if n == "components" else n for n in SMOKE]
 
 
 def arms(name: str, config: ConfigDict) -> dict[str, sweep.Overrides]:
@@ -64,7 +60,7 @@ def test_an_arm_without_grpo_is_compared_by_its_sft():
     assert told["b"]["difference"] == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", SMOKE)
 def test_every_override_of_every_arm_is_a_field_of_the_config(name):
     config = with_curriculum() if name == "curriculum" else tiny_config()
     config = config.to_dict()
@@ -84,6 +80,23 @@ def test_an_experiment_that_is_there_is_tried():
     assert asking == {*SMOKE, "quickstart"}
 
 
+def test_what_a_table_of_the_same_config_has_is_kept():
+    table = {
+        "config": {"seed": 0},
+        "arms": {"a": {"grpo.reward": "binary"}},
+        "results": {"a": [{"seed": 1, "minutes": 2.0}]},
+        "behaviour": {"a": [{"seed": 1, "tokens": 3}]},
+    }
+    of_arm = {"grpo.reward": "binary"}
+    kept = sweep._kept(table, {"seed": 0}, "a", of_arm, 1)
+    assert kept == ({"seed": 1, "minutes": 2.0}, {"seed": 1, "tokens": 3})
+    assert sweep._kept(table, {"seed": 0}, "a", of_arm, 2) is None
+    assert sweep._kept(table, {"seed": 0}, "b", of_arm, 1) is None
+    assert sweep._kept(table, {"seed": 0}, "a", {}, 1) is None
+    assert sweep._kept(table, {"seed": 5}, "a", of_arm, 1) is None
+    assert sweep._kept({}, {"seed": 0}, "a", of_arm, 1) is None
+
+
 def test_arms_share_what_they_do_not_change():
     digest = lambda overrides, sections: sweep._digest(sweep._of(overrides, sections))  # noqa: E731
     reward, offered = {"grpo.reward": "binary"}, {"synthesis.distractors": 5}
@@ -100,8 +113,9 @@ def test_arms_of_equal_tokens_have_equal_tokens():
     config = tiny_config()
     found = arms("sft_or_grpo", config)
     assert found["sft"]["grpo.steps"] == 0
-    sft_step = config.sft.batch_size * config.sft.seq_len * 0.83
-    grpo_step = config.grpo.prompts_per_step * config.grpo.generations * 430
+    sft_step = config.sft.batch_size * config.sft.seq_len * sft_or_grpo.FILLED
+    episodes = config.grpo.prompts_per_step * config.grpo.generations
+    grpo_step = episodes * sft_or_grpo.EPISODE_TOKENS
     demo = config.sft.steps * sft_step + config.grpo.steps * grpo_step
     assert found["sft"]["sft.steps"] * sft_step == pytest.approx(demo, abs=sft_step / 2)
     assert found["grpo"]["grpo.steps"] * grpo_step == pytest.approx(demo, abs=grpo_step / 2)
@@ -167,7 +181,7 @@ def workdir(recorded_workdir, tmp_path) -> pathlib.Path:  # noqa: F811
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [e for e in EXPERIMENTS if e != "rewards"])
+@pytest.mark.parametrize("name", [name for name in SMOKE if name != "rewards"])
 def test_an_experiment_runs(name, workdir, traces):
     config = tiny_config().unlock()
     config.sft.steps = config.grpo.steps = 2
@@ -209,6 +223,10 @@ def test_a_sweep_goes_on_where_it_stopped(workdir, traces):
     evaluated = json.loads((workdir / "seed0" / "matched" / "eval" / "grpo.json").read_text())
     paid = evaluated["splits"]["test"]["metrics"]["matched_reward"]["mean"]
     assert table["behaviour"]["matched"][0]["grpo"]["test"]["reward"] == pytest.approx(paid)
+    # The table alone is enough to go on elsewhere.
+    shutil.rmtree(workdir / "seed0")
+    assert "tooltrain.cli" not in run("", workdir, *line, "--arms=matched,binary")
+    assert json.loads(results.read_text())["results"] == table["results"]
 
 
 @pytest.mark.slow
