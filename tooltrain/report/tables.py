@@ -176,7 +176,10 @@ def sizes(runs: Sequence[Run], split: str) -> str:
         f"{episodes} episodes, {calls} gold calls in {turns} turns"
         for episodes, calls, turns in sorted(found)
     )
-    return f"{SPLITS[split][1]} {text[:1].upper()}{text[1:]}."
+    notes = dict.fromkeys(
+        run.evaluation.get("note", SPLITS[split][1]) for run in runs if [*_evaluated(run, split)]
+    )
+    return f"{' '.join(notes)} {text[:1].upper()}{text[1:]}."
 
 
 def alarms(runs: Sequence[Run]) -> list[tuple[str, str]]:
