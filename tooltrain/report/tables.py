@@ -32,6 +32,7 @@ COMPLEXFUNCBENCH_GROUPS = {
     "by_domain": "domain",
     "by_turns": "gold turns",
     "by_calls": "gold calls",
+    "by_seen": "gold calls trained on",
 }
 
 
