@@ -9,7 +9,8 @@ Command    python -m experiments.transfer --workdir=runs/transfer
 Hardware   2 CPU cores, 4 GB of memory; pip install 'tooltrain[atlas]'
 Time       about 5 minutes for responses and traces, 5 to 25 minutes of SFT a suite, 10 of
            evaluation
-Expected   next to nothing out of domain: results/transfer.json
+Expected   nothing out of domain, 52% and 33% of strict turns in it: results/transfer.json, where
+           booking's policy had 900 steps and atlas's 400
 """
 
 from __future__ import annotations
