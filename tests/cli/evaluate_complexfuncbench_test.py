@@ -1,5 +1,6 @@
 """The command: a trained policy's way through the benchmark, and what a user may get wrong."""
 
+import dataclasses
 import json
 
 import jax
@@ -9,13 +10,16 @@ from tests.given_flags import given
 from tooltrain import sharding
 from tooltrain.cli.evaluate_complexfuncbench import FLAGS, evaluate_complexfuncbench
 from tooltrain.data.tokenizer import train_tokenizer
+from tooltrain.data.traces import write_jsonl
 from tooltrain.env.cache import Cache, CacheWriter
 from tooltrain.errors import UserError
+from tooltrain.eval.complexfuncbench_samples import chosen, read_samples
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import init_params
 from tooltrain.train.checkpoint import Checkpoints
 from tooltrain.train.optimizer import make_optimizer, make_schedule
 from tooltrain.train.state import create_state
+from tooltrain.types import GoldCall
 
 
 @pytest.fixture
@@ -61,6 +65,37 @@ def test_gold_through_the_command_scores_everything(config, tmp_path, capsys):
     with given(FLAGS, player="gold", samples=40):
         evaluate_complexfuncbench(config, str(tmp_path))
     assert "outcomes: success 40" in capsys.readouterr().out
+
+
+def test_calls_of_a_trace_file_tell_the_samples_that_share_one(config, tmp_path, capsys):
+    samples = chosen(read_samples(Cache.open(config.cache)), 40)
+    learned = samples[3]
+    name, canonical = learned.requests[0]
+    call = next(c for c in learned.trace.calls if c.name == name)
+    # The same request in another order of arguments, in a trace of its own.
+    arguments = dict(reversed(call.arguments.items()))
+    trace = dataclasses.replace(
+        learned.trace,
+        id="train-0",
+        calls=(GoldCall(name, arguments),),
+        responses=learned.trace.responses[:1],
+    )
+    write_jsonl(tmp_path / "imitated.jsonl", [trace])
+    with given(FLAGS, player="gold", samples=40, imitated=[str(tmp_path / "imitated.jsonl")]):
+        evaluate_complexfuncbench(config, str(tmp_path))
+    path = tmp_path / "eval" / "complexfuncbench" / "gold" / "summary.json"
+    sizes = {n: t["samples"] for n, t in json.loads(path.read_text())["by_seen"].items()}
+    sharing = sum((name, canonical) in sample.requests for sample in samples)
+    assert 1 <= sharing < 40
+    assert sizes == {"shares a call": sharing, "shares no call": 40 - sharing}
+    assert "shares no call" in capsys.readouterr().out
+
+    (tmp_path / "queries.txt").write_text("Where is Rome?\n")
+    with (
+        given(FLAGS, player="gold", imitated=[str(tmp_path / "queries.txt")]),
+        pytest.raises(UserError, match="holds no call"),
+    ):
+        evaluate_complexfuncbench(config, str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -334,3 +334,20 @@ def test_means_are_over_samples_and_pooled_numbers_over_turns_and_calls():
     assert any("Cross" in line and "100.0" in line for line in table_lines(summary))
     with pytest.raises(ValueError, match="no samples"):
         summarize([])
+
+
+def test_samples_that_share_a_call_with_training_are_told_from_the_others():
+    common = {"strict_counted_calls": 4, "reference_counted_calls": 4}
+    rows = [
+        {"id": "Cross-0", **row(0, "Cross", **common, strict_success=1, strict_calls=4)},
+        {"id": "Cross-1", **row(1, "Cross", **common, strict_calls=2)},
+        {"id": "Cross-2", **row(2, "Cross", **common, strict_calls=1)},
+    ]
+    by_seen = summarize(rows, seen={"Cross-0", "Cross-9"})["by_seen"]
+    seen, unseen = by_seen["shares a call"], by_seen["shares no call"]
+    assert (seen["samples"], unseen["samples"]) == (1, 2)
+    assert seen["strict_success"]["mean"] == 1.0
+    assert unseen["strict_success"]["mean"] == 0.0
+    assert unseen["pooled_strict_call_accuracy"]["mean"] == pytest.approx(3 / 8)
+    assert [*summarize(rows, seen=set())["by_seen"]] == ["shares no call"]  # no table of nobody
+    assert "by_seen" not in summarize(rows)

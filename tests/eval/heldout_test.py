@@ -12,19 +12,24 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import tiny_cpu
+from tests.given_flags import given
 from tooltrain import sharding
-from tooltrain.data.chat_template import call_text
+from tooltrain.cli.evaluate import FLAGS, evaluate
+from tooltrain.data.chat_template import ChatTemplate, call_text
 from tooltrain.data.dataset import write_traces
 from tooltrain.data.tokenizer import Tokenizer, train_tokenizer
+from tooltrain.env.cache import CacheWriter
+from tooltrain.env.environment import open_environment
+from tooltrain.env.schema import Tool
 from tooltrain.errors import UserError
 from tooltrain.eval.episodes import read_episodes
-from tooltrain.eval.heldout import evaluate_workdir
+from tooltrain.eval.heldout import Other, evaluate_workdir
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import init_params
 from tooltrain.train.checkpoint import Checkpoints
 from tooltrain.train.optimizer import make_optimizer, make_schedule
 from tooltrain.train.state import create_state
-from tooltrain.types import Call
+from tooltrain.types import Binding, Call, GoldCall, Trace
 
 
 def config_for(environment) -> ConfigDict:
@@ -127,3 +132,78 @@ def test_without_an_sft_checkpoint_it_says_what_to_run(evaluated, tmp_path):
     shutil.copytree(workdir / "traces", bare / "traces")
     with pytest.raises(UserError, match="train_sft"):
         evaluate_workdir(config, str(bare))
+
+
+# --- on another suite ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def countries(tmp_path_factory):
+    """A suite whose two tools no trace of cars has: (cache, directory of traces)."""
+    path = tmp_path_factory.mktemp("countries")
+    codes = {"Norway": "NO", "Kenya": "KE", "Peru": "PE"}
+    with CacheWriter.create(path / "countries.sqlite") as writer:
+        for name, argument in (("search_countries", "query"), ("get_capital", "code")):
+            schema = {"properties": {argument: {"type": "string"}}, "required": [argument]}
+            writer.add_tool(Tool(name, f"{name} something", schema))
+        for country, code in codes.items():
+            writer.add_entry("search_countries", {"query": country}, {"code": code})
+            writer.add_entry("get_capital", {"code": code}, {"capital": f"of {country}"})
+    traces = [
+        Trace(
+            f"test-{code}",
+            "countries",
+            "search_countries>get_capital",
+            f'The capital of "{country}"?',
+            ("get_capital", "search_countries"),
+            (
+                GoldCall("search_countries", {"query": country}),
+                GoldCall("get_capital", {"code": code}, (0,), (Binding("code", 0, ("code",)),)),
+            ),
+            ({"code": code}, {"capital": f"of {country}"}),
+        )
+        for country, code in codes.items()
+    ]
+    write_traces(path / "traces", {"train": traces, "test": traces}, "countries")
+    train_tokenizer([trace.query for trace in traces], 280).save(path / "traces" / "tokenizer.json")
+    return str(path / "countries.sqlite"), str(path / "traces")
+
+
+def test_another_suite_is_played_with_the_policys_own_tokens_beside_its_own_evaluation(
+    evaluated, countries
+):
+    config, workdir, own_report = evaluated
+    before = {p: p.read_bytes() for p in [*(workdir / "eval").iterdir(), own_report]}
+    report = evaluate_workdir(config, str(workdir), other=Other("countries", *countries))
+
+    assert report == workdir / "transfer" / "countries" / "report.html"
+    assert {p: p.read_bytes() for p in before} == before
+    episodes = read_episodes(report.parent / "eval" / "grpo_episodes_test.jsonl")
+    assert {tool for e in episodes for tool in e["tools"]} == {"get_capital", "search_countries"}
+    own = ChatTemplate(Tokenizer.load(workdir / "traces" / "tokenizer.json"))
+    cache, _ = countries
+    tools = open_environment(cache, **config.projection).tools
+    offered = [tools[name] for name in episodes[0]["tools"]]
+    prompt = list(own.prompt(episodes[0]["query"], offered))
+    assert episodes[0]["ids"][: len(prompt)] == prompt
+
+    players = json.loads((report.parent / "eval" / "baselines.json").read_text())
+    turns = {
+        name: player["splits"]["test"]["metrics"]["strict_turn_accuracy"]["mean"]
+        for name, player in players.items()
+    }
+    assert (turns["gold"], turns["first look-up"]) == (1.0, 0.5)
+    page = report.read_text()
+    assert "booking on countries" in page
+    assert "not trained on" in page
+    assert "occur in training" not in page
+
+
+def test_another_suite_needs_its_cache_and_its_traces_and_a_name_that_is_a_directory(countries):
+    for name in ("", "..", "a/b", "-a"):
+        with pytest.raises(UserError, match="becomes a directory"):
+            Other(name, *countries)
+    with pytest.raises(UserError, match="give both"):
+        Other("countries", countries[0], "")
+    with given(FLAGS, other_traces=countries[1]), pytest.raises(UserError, match="--name=NAME"):
+        evaluate(tiny_cpu.get_config(), "runs/demo")

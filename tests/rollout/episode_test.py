@@ -17,7 +17,7 @@ MAX_LEN = 192
 SAMPLED = Sampling(temperature=1.3)
 
 
-def _engine(world, learned, num_slots):
+def _engine(world, learned, num_slots, **options):
     return Engine(
         learned.config,
         num_slots=num_slots,
@@ -25,6 +25,7 @@ def _engine(world, learned, num_slots):
         eos_id=world.template.eos_id,
         steps=16,
         chunks=(32,),
+        **options,
     )
 
 
@@ -205,6 +206,22 @@ def test_a_warm_engine_compiles_nothing_whatever_the_lengths(play, engine, world
         ends |= {rollout.end for rollout in played}
     assert dict(decode.TRACES) == before
     assert len(ends) >= 3
+
+
+def test_a_coarse_engine_plays_the_same_from_fewer_shapes(play, engine, world, learned, sampled):
+    coarse = _engine(world, learned, 4, coarse=True)
+    before = sum(decode.TRACES.values())
+    coarse.warm_up(learned.params, SAMPLED)
+    shapes = len(coarse._rows) * len(engine._prefixes) * (2 + len(engine._chunks))
+    assert sum(decode.TRACES.values()) - before < shapes / 2
+    warm = dict(decode.TRACES)
+    for ours, theirs in zip(
+        play(coarse, generations=6, sampling=SAMPLED, seed=3), sampled, strict=True
+    ):
+        _same(ours, theirs)
+    for few in range(1, 4):
+        play(coarse, world.prompts[:few], generations=few, sampling=SAMPLED, seed=few)
+    assert dict(decode.TRACES) == warm
 
 
 @pytest.mark.parametrize("wrong", ["twice", "empty"])

@@ -9,17 +9,23 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from tooltrain.cli import devices, main
-from tooltrain.env.environment import open_environment
+from tooltrain.env.environment import Environment, open_environment
 from tooltrain.errors import UserError
 from tooltrain.eval.baselines import PLAYERS
 from tooltrain.eval.complexfuncbench import evaluate
 from tooltrain.eval.complexfuncbench_endpoint import EndpointPlayer
 from tooltrain.eval.complexfuncbench_players import Player, Script, Transcripts
 from tooltrain.eval.complexfuncbench_policy import PolicyPlayer
-from tooltrain.eval.complexfuncbench_samples import BenchmarkEnvironment, chosen, read_samples
+from tooltrain.eval.complexfuncbench_samples import (
+    BenchmarkEnvironment,
+    Request,
+    chosen,
+    read_samples,
+)
 from tooltrain.eval.complexfuncbench_scores import table_lines
 from tooltrain.eval.endpoint import Endpoint
 from tooltrain.eval.trained_policy import PRETRAINED, TrainedPolicy
+from tooltrain.synthesis.contamination import call_keys, of_file
 
 _SCRIPTS = {name.replace(" ", "_").replace("-", "_"): name for name in PLAYERS}
 _PLAYERS = (PRETRAINED, "sft", "grpo", "endpoint", "transcript", *_SCRIPTS)
@@ -68,6 +74,13 @@ _WHOLE = flags.DEFINE_bool(
     "Show responses uncut; else through config.projection.",
     flag_values=FLAGS,
 )
+_IMITATED = flags.DEFINE_list(
+    "imitated",
+    [],
+    "Trace files whose calls the policy was trained on: also tells the samples that share a call "
+    "with them from those that share none.",
+    flag_values=FLAGS,
+)
 
 
 def evaluate_complexfuncbench(config: ConfigDict, workdir: str) -> None:
@@ -85,8 +98,20 @@ def evaluate_complexfuncbench(config: ConfigDict, workdir: str) -> None:
         environment,
         pathlib.Path(workdir) / "eval" / "complexfuncbench" / name,
         settings={"distractors": distractors},
+        imitated=_imitated(environment) if _IMITATED.value else None,
     )
     print("\n".join(table_lines(summary)))
+
+
+def _imitated(environment: Environment) -> set[Request]:
+    read = (of_file(path) for path in _IMITATED.value)
+    found = {key for material in read for key in call_keys(material, environment.tools)}
+    if not found:
+        raise UserError(
+            f"--imitated={','.join(_IMITATED.value)} holds no call; give trace files, such as "
+            "`synthesize --export=FILE` writes"
+        )
+    return found
 
 
 def _player(config: ConfigDict, workdir: str) -> tuple[Player, str]:

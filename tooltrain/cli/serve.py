@@ -60,7 +60,7 @@ def serve(config: ConfigDict, workdir: str) -> None:
         )
     listening = process.listen(_HOST.value, _PORT.value)
     devices.prepare(workdir)
-    policy = TrainedPolicy(config, workdir, _STAGE.value)
+    policy = TrainedPolicy(config, workdir, _STAGE.value, coarse=True)
     batcher = Batcher(policy.params, policy.engine, policy.mesh, max_waiting=_MAX_WAITING.value)
     server = Server(
         batcher,

@@ -14,13 +14,13 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import tqdm
 
 from tooltrain.eval.complexfuncbench_players import Player
-from tooltrain.eval.complexfuncbench_samples import BenchmarkEnvironment, BenchmarkSample
+from tooltrain.eval.complexfuncbench_samples import BenchmarkEnvironment, BenchmarkSample, Request
 from tooltrain.eval.complexfuncbench_scores import score, summarize
 from tooltrain.eval.journal import Journal
 
@@ -32,14 +32,16 @@ def evaluate(
     directory: str | os.PathLike[str],
     *,
     settings: dict[str, Any],
+    imitated: Set[Request] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Plays the samples that are not finished in `directory`, and summarizes all of `samples`.
 
     settings: JSON; what the episodes depend on beside player, cache and view, for example
-    the number of distractors. Stopped at any moment, it goes on where it was. Raises
-    UserError if `directory` holds episodes of another player, cache or setting, and what
-    the player raises.
+    the number of distractors. imitated: calls that were trained on; given, the summary also
+    tells samples that share a gold call with them from samples that share none. Stopped at any
+    moment, it goes on where it was. Raises UserError if `directory` holds episodes of another
+    player, cache or setting, and what the player raises.
     """
     directory = pathlib.Path(directory)
     projection = environment.projection
@@ -64,7 +66,11 @@ def evaluate(
             for sample, records, end in player.play(left, environment) if left else ():
                 journal.add(score(sample, records, end, environment))
                 bar.update()
-        summary = summarize([journal.rows[sample.id] for sample in samples])
+        rows = [journal.rows[sample.id] for sample in samples]
+    seen = None
+    if imitated is not None:
+        seen = {sample.id for sample in samples if not imitated.isdisjoint(sample.requests)}
+    summary = summarize(rows, seen=seen)
     path = directory / "summary.json"
     partial = path.with_suffix(".partial")
     partial.write_text(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from tooltrain.eval.evaluate import bootstrap_interval
 from tooltrain.eval.taxonomy import Outcome
 from tooltrain.types import Call, CallRecord, EndReason, Json
 
+SEEN = {True: "shares a call", False: "shares no call"}  # with what was trained on
 READINGS = ("strict", "reference")
 # A metric is a quotient of two counts of a sample's row.
 METRICS = {
@@ -78,8 +79,13 @@ def _call_to_json(record: CallRecord) -> dict[str, Json]:
     return {"malformed": f"{record.call.kind}: {record.call.detail}"}
 
 
-def summarize(rows: Sequence[Mapping[str, Any]], *, seed: int = 0) -> dict[str, Any]:
+def summarize(
+    rows: Sequence[Mapping[str, Any]], *, seed: int = 0, seen: Collection[str] | None = None
+) -> dict[str, Any]:
     """Tables of scored samples, ready for JSON.
+
+    seen: ids of samples of which a gold call was trained on; given, there is a table by_seen of
+    them and one of the others, for as many as there are of each.
 
     Keys: samples, gold ({turns_per_sample, published_turns_per_sample, calls_per_sample}),
     overall and by_domain, by_turns, by_calls ({group: table}), outcomes and ends ({label:
@@ -99,6 +105,13 @@ def summarize(rows: Sequence[Mapping[str, Any]], *, seed: int = 0) -> dict[str, 
             groups.setdefault(row[key], []).append(row["counts"])
         return {str(name): _table(groups[name], seed) for name in sorted(groups)}
 
+    by_seen = {}
+    if seen is not None:
+        parts = {
+            name: [r["counts"] for r in rows if (r["id"] in seen) is is_seen]
+            for is_seen, name in SEEN.items()
+        }
+        by_seen = {"by_seen": {name: _table(part, seed) for name, part in parts.items() if part}}
     outcomes = collections.Counter(row["outcome"] for row in rows)
     ends = collections.Counter(row["end"] for row in rows)
     return {
@@ -112,6 +125,7 @@ def summarize(rows: Sequence[Mapping[str, Any]], *, seed: int = 0) -> dict[str, 
         "by_domain": grouped("domain"),
         "by_turns": grouped("turns"),
         "by_calls": grouped("gold_calls"),
+        **by_seen,
         "outcomes": {outcome.value: outcomes[outcome.value] for outcome in Outcome},
         "ends": dict(sorted(ends.items())),
     }
@@ -157,10 +171,11 @@ def table_lines(summary: Mapping[str, Any]) -> list[str]:
             ("calls", "pooled_", "call_accuracy"),
         )
     ]
-    lines = ["  ".join([f"{'':>10} {'n':>5}", *(f"{title:>19}" for title, _ in columns)])]
-    for name, table in [*summary["by_domain"].items(), ("all", summary["overall"])]:
+    lines = ["  ".join([f"{'':>14} {'n':>5}", *(f"{title:>19}" for title, _ in columns)])]
+    groups = [*summary["by_domain"].items(), ("all", summary["overall"])]
+    for name, table in [*groups, *summary.get("by_seen", {}).items()]:
         cells = [_interval(table[metric]) for _, metric in columns]
-        lines.append("  ".join([f"{name:>10} {table['samples']:>5}", *cells]))
+        lines.append("  ".join([f"{name:>14} {table['samples']:>5}", *cells]))
     failures = {k: n for k, n in summary["outcomes"].items() if n}
     gold = summary["gold"]
     lines.append(f"outcomes: {', '.join(f'{name} {count}' for name, count in failures.items())}")

@@ -6,13 +6,18 @@ Writes WORKDIR/eval/ and WORKDIR/report.html:
     sft.json, grpo.json              {"step", "splits": {split: `evaluate.summarize`}}
     <stage>_episodes_<split>.jsonl   every episode, turn by turn (`eval.episodes`)
     run.json                         GRPO minus SFT by split, commands, versions
+
+A policy on the traces of another suite (`Other`) gets a directory like it of its own, so that
+what is told of its own suite stays: WORKDIR/transfer/NAME/eval/ and report.html.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import platform
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -39,9 +44,39 @@ COMMANDS = ("record --source=complexfuncbench", "synthesize", "train_sft", "trai
 
 Scored = dict[str, list[ScoredEpisode]]  # by split
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TRANSFER_NOTE = "Traces of a suite that the policy was not trained on: neither tools nor values."
 
-def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()) -> pathlib.Path:
+
+@dataclasses.dataclass(frozen=True)
+class Other:
+    """Traces that a policy is evaluated on instead of its own. name: of the directory below
+    WORKDIR/transfer. cache: the file they were made from. traces: their directory."""
+
+    name: str
+    cache: str
+    traces: str
+
+    def __post_init__(self):
+        if not _NAME.fullmatch(self.name):
+            raise UserError(
+                f"name is {self.name!r}: give letters, digits, '.', '_' and '-', a letter or digit "
+                "first; it becomes a directory"
+            )
+        if not self.cache or not self.traces:
+            raise UserError(
+                f"other_cache is {self.cache!r} and other_traces {self.traces!r}: give both, the "
+                "other suite's recorded responses and the traces that were made from them"
+            )
+
+
+def evaluate_workdir(
+    config: ConfigDict, workdir: str, flags: Sequence[str] = (), other: Other | None = None
+) -> pathlib.Path:
     """Evaluates the newest checkpoints of WORKDIR/sft and /grpo; returns the report's path.
+
+    other: evaluates on these traces; the policy keeps its own tokenizer and template, and its
+    tools, responses and gold are the other suite's.
 
     config.eval: episodes of each test split (0: all), temperature (0: greedy), slots; the
     limits on turns and tokens are those of config.grpo. flags: of the command line, for the
@@ -51,10 +86,13 @@ def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()
     policy, and traces that were not made from this cache (gold does not replay to 1).
     """
     # --- data -----------------------------------------------------------------------
-    environment = open_environment(
-        config.cache or f"{workdir}/cache/{config.suite}.sqlite", **config.projection
-    )
-    traces_dir = pathlib.Path(config.traces or f"{workdir}/traces")
+    cache = config.cache or f"{workdir}/cache/{config.suite}.sqlite"
+    traces_dir = config.traces or f"{workdir}/traces"
+    written_to = workdir
+    if other is not None:
+        cache, traces_dir = other.cache, other.traces
+        written_to = f"{workdir}/transfer/{other.name}"
+    environment = open_environment(cache, **config.projection)
     splits = {}
     for split in SPLITS:
         try:
@@ -96,24 +134,27 @@ def evaluate_workdir(config: ConfigDict, workdir: str, flags: Sequence[str] = ()
     temperature = config.eval.temperature
     decoding = "greedy" if temperature == 0 else f"temperature {temperature}"
     written = shlex.join(flags)
+    # What the traces of another suite were made by is not known here.
+    ran = COMMANDS if other is None else COMMANDS[-1:]
     device = jax.devices()[0]
     write_evaluation(
-        workdir,
+        written_to,
         baselines,
         policies,
         environment,
         steps=steps,
         seed=config.seed,
         run={
-            "suite": config.suite,
+            "suite": config.suite if other is None else f"{config.suite} on {other.name}",
             "subtitle": f"{trained}; seed {config.seed}; {decoding}",
-            "commands": [f"python -m tooltrain.cli.{name} {written}" for name in COMMANDS],
+            "commands": [f"python -m tooltrain.cli.{name} {written}" for name in ran],
+            **({} if other is None else {"note": _TRANSFER_NOTE}),
             "versions": f"cache {environment.cache.digest[:12]}, jax {jax.__version__}, Python "
             f"{platform.python_version()}, {jax.device_count()} x {device.device_kind}",
         },
         template=policy.template,
     )
-    path = write_report([workdir])
+    path = write_report([written_to])
     print(f"report: {path}", flush=True)
     return path
 

@@ -38,10 +38,11 @@ class TrainedPolicy:
     """The newest checkpoint of WORKDIR/`stage`, within the turns and tokens of config.grpo.
 
     stage: "sft", "grpo", or `PRETRAINED`: the model that training starts from, as it is.
+    coarse: `Engine`'s.
     identity: JSON; what its greedy rollouts depend on beside prompts and environment.
     """
 
-    def __init__(self, config: ConfigDict, workdir: str, stage: str):
+    def __init__(self, config: ConfigDict, workdir: str, stage: str, *, coarse: bool = False):
         """Raises UserError where there is no checkpoint, or one of another policy."""
         directory = pathlib.Path(workdir) / stage
         if stage != PRETRAINED and latest_step(directory) is None:
@@ -63,6 +64,7 @@ class TrainedPolicy:
         grpo = config.grpo
         self.max_len, self._num_slots = grpo.max_len, config.eval.slots
         self._chunks = tuple(config.eval.get("chunks", (32, 128)))
+        self._coarse = coarse
         self._limits = {"max_turns": grpo.max_turns, "max_turn_tokens": grpo.max_turn_tokens}
         self.identity: dict[str, Json] = {
             "player": stage,
@@ -81,6 +83,7 @@ class TrainedPolicy:
             max_len=self.max_len,
             eos_id=self.template.eos_id,
             chunks=self._chunks,
+            coarse=self._coarse,
         )
 
     def play(

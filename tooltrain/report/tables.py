@@ -32,6 +32,7 @@ COMPLEXFUNCBENCH_GROUPS = {
     "by_domain": "domain",
     "by_turns": "gold turns",
     "by_calls": "gold calls",
+    "by_seen": "gold calls trained on",
 }
 
 
@@ -176,7 +177,10 @@ def sizes(runs: Sequence[Run], split: str) -> str:
         f"{episodes} episodes, {calls} gold calls in {turns} turns"
         for episodes, calls, turns in sorted(found)
     )
-    return f"{SPLITS[split][1]} {text[:1].upper()}{text[1:]}."
+    notes = dict.fromkeys(
+        run.evaluation.get("note", SPLITS[split][1]) for run in runs if [*_evaluated(run, split)]
+    )
+    return f"{' '.join(notes)} {text[:1].upper()}{text[1:]}."
 
 
 def alarms(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -265,13 +269,14 @@ def _grouped(
     count: str,
     value: Callable[[Mapping[str, Any]], float],
 ) -> dict[str, Table]:
-    """{title: table} of each grouping in `keys`; a row for each group that some player has."""
+    """{title: table} of each grouping in `keys`; a row for each group that some player has.
+    A summary may lack a grouping (by_seen, which is asked for)."""
     tables = {}
     for key, title in keys.items():
-        names = dict.fromkeys(name for _, summary in players for name in summary[key])
+        names = dict.fromkeys(name for _, summary in players for name in summary.get(key, ()))
         rows = []
         for name in names:
-            found = [summary[key].get(name) for _, summary in players]
+            found = [summary.get(key, {}).get(name) for _, summary in players]
             counts = sorted({row[count] for row in found if row})
             cells = [Cell(" or ".join(map(str, counts)))]
             cells += [_share(value(row)) if row else Cell("") for row in found]
@@ -288,7 +293,7 @@ def _counted(
     corner: str,
 ) -> Table | None:
     """Shares of `summary[key]` in `count(summary)`; what never happened is left out."""
-    every = dict.fromkeys(name for _, summary in players for name in summary[key])
+    every = dict.fromkeys(name for _, summary in players for name in summary.get(key, ()))
     names = [name for name in every if any(summary[key].get(name) for _, summary in players)]
     rows = [
         Row(name, [_share(s[key].get(name, 0) / count(s)) for _, s in players]) for name in names

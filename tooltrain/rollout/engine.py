@@ -40,7 +40,9 @@ class Engine:
     """`num_slots` slots of `max_len` tokens, for one policy config.
 
     steps: the longest decode segment; a slot that ends its turn waits at most that many
-    tokens for the host. chunks: lengths of prefill chunks. Memory: see `init_cache`.
+    tokens for the host. chunks: lengths of prefill chunks. coarse: buckets are few and wide, for
+    who compiles them all before the first request (`warm_up`) and not those that occur.
+    Memory: see `init_cache`.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Engine:
         eos_id: int,
         steps: int = 32,
         chunks: Sequence[int] = (32, 128),
+        coarse: bool = False,
     ):
         if num_slots < 1 or max_len < 2 or steps < 1 or not chunks or min(chunks) < 1:
             raise ValueError(
@@ -66,6 +69,12 @@ class Engine:
         self._chunks = sorted({min(chunk, max_len) for chunk in chunks})
         self._rows = sorted({-(-num_slots // 16), -(-num_slots // 4), num_slots})
         self._prefixes = _prefix_buckets(max_len)
+        self._prefill_rows, self._copy_prefixes = self._rows, self._prefixes
+        if coarse:
+            self._prefixes = sorted({-(-max_len // 4), -(-max_len // 2), max_len})
+            # A call of few rows reads one request, one of all rows a burst; a copy is quick.
+            self._prefill_rows = sorted({self._rows[0], num_slots})
+            self._copy_prefixes = [max_len]
         self._cache: KVCache = init_cache(config, num_slots, max_len)
         # Tokens in the cache, by slot. The host's count is the only one that is kept: it is
         # handed to the device with every call, so forgetting a slot costs nothing.
@@ -86,16 +95,22 @@ class Engine:
 
         Without it a shape is compiled when it first occurs, and a rare one may occur late.
         There are rows x prefixes x (2 + chunks) shapes, of about half a second each for a
-        policy of three layers on one free core.
+        policy of three layers on one free core: 84 for 64 slots of 640 tokens; coarse, 24.
         """
+        nobody = {rows: self._padded([], rows, self.num_slots) for rows in self._rows}
+        zeros = {rows: self._padded([], rows, 0) for rows in self._rows}
+        for rows, prefix in itertools.product(self._rows, self._copy_prefixes):
+            self._cache = decode.copy(
+                self._current(), zeros[rows], nobody[rows], zeros[rows], prefix=prefix
+            )
+        for rows, chunk, prefix in itertools.product(
+            self._prefill_rows, self._chunks, self._prefixes
+        ):
+            block = np.zeros((rows, chunk), np.int32)
+            self._cache = self._prefill(params, nobody[rows], block, zeros[rows], prefix)
         for rows, prefix in itertools.product(self._rows, self._prefixes):
-            nobody = self._padded([], rows, self.num_slots)
-            zeros = self._padded([], rows, 0)
-            self._cache = decode.copy(self._current(), zeros, nobody, zeros, prefix=prefix)
-            for chunk in self._chunks:
-                block = np.zeros((rows, chunk), np.int32)
-                self._cache = self._prefill(params, nobody, block, zeros, prefix)
-            self._cache, _ = self._decode(params, nobody, (zeros,) * 4, prefix, sampling, 0)
+            columns = (zeros[rows],) * 4
+            self._cache, _ = self._decode(params, nobody[rows], columns, prefix, sampling, 0)
 
     def prefill(self, params: Params, tokens: Mapping[int, Sequence[int]]) -> None:
         """Appends tokens[slot] to each slot, in chunks."""
@@ -131,7 +146,7 @@ class Engine:
             self._padded([sources[slot] for slot in targets], rows, 0),
             self._padded(targets, rows, self.num_slots),
             self._padded(length, rows, 0),
-            prefix=_bucket(self._prefixes, max(length)),
+            prefix=_bucket(self._copy_prefixes, max(length)),
         )
         self.lengths[targets] = length
 
@@ -221,7 +236,7 @@ class Engine:
             useful = sum(min(chunk, waiting[slot]) for slot in order[:rows])
             return useful / (rows * chunk + _PREFILL_CALL_TOKENS)
 
-        rows, chunk = max(itertools.product(self._rows, self._chunks), key=useful_share)
+        rows, chunk = max(itertools.product(self._prefill_rows, self._chunks), key=useful_share)
         return order[:rows], rows, chunk
 
 

@@ -67,8 +67,7 @@ def overlap(
 
     identical_queries counts queries equal as folded text; near_queries counts those too.
     """
-    theirs_calls = {key for calls in theirs.calls for key in _keys(calls, tools)}
-    ours_calls = {key for calls in ours.calls for key in _keys(calls, tools)}
+    theirs_calls, ours_calls = call_keys(theirs, tools), call_keys(ours, tools)
     theirs_requests = {_request(calls, tools) for calls in theirs.calls}
     ours_requests = {_request(calls, tools) for calls in ours.calls}
     ours_queries = list(dict.fromkeys(map(fold, ours.queries)))
@@ -84,6 +83,11 @@ def overlap(
         "identical_queries": _share([q for q in ours_queries if q in same], ours_queries),
         "near_queries": _share(close, ours_queries),
     }
+
+
+def call_keys(material: Material, tools: Mapping[str, Tool]) -> set[tuple[str, str]]:
+    """Its different calls as (tool, canonical arguments)."""
+    return {key for calls in material.calls for key in _keys(calls, tools)}
 
 
 def _share(part: Sequence | set, whole: Sequence | set) -> float:
