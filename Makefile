@@ -52,7 +52,7 @@ demo: $(INSTALLED)
 	@echo "== done: open $(WORKDIR)/report.html"
 
 test: $(INSTALLED_DEV)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -m slow
@@ -63,7 +63,7 @@ test-install: $(INSTALLED_DEV)
 
 # In one process a worker: what they count is put together. The report names uncovered lines.
 coverage: $(INSTALLED_DEV)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered
 
 docs: $(INSTALLED_DEV)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -54,6 +54,7 @@ def test_branches_of_a_tree_see_what_they_have_in_common_and_not_each_other(impl
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+@pytest.mark.usefixtures("optimized")
 def test_segments_side_by_side_are_trees_without_branches():
     *arrays, segments = _inputs()
     last = np.repeat([69, LENGTH - 1], [70, 70])

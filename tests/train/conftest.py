@@ -6,7 +6,6 @@ import importlib.util
 import pathlib
 import shutil
 
-import jax
 import pytest
 from ml_collections import ConfigDict
 
@@ -20,24 +19,6 @@ from tooltrain.types import Binding, GoldCall, Trace
 
 CONFIG_FILE = pathlib.Path(__file__).resolve().parents[2] / "configs" / "tiny_cpu.py"
 PLACES = ("Rome", "Bari", "Oslo", "Lima", "Pisa", "Cork", "Bonn", "Metz")
-
-
-@pytest.fixture(scope="session")
-def compiled_dir(tmp_path_factory) -> str:
-    return str(tmp_path_factory.mktemp("compiled"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compile_fast(compiled_dir):
-    """These tests compile far more than they compute: optimize little, and compile the
-    programs of a resumed or repeated run once."""
-    jax.config.update("jax_compilation_cache_dir", compiled_dir)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def _tool(tool: str, **types: str) -> Tool:
