@@ -15,10 +15,26 @@ from tooltrain.data.tokenizer import train_tokenizer
 from tooltrain.env.cache import CacheWriter
 from tooltrain.env.environment import open_environment
 from tooltrain.env.schema import Tool
+from tooltrain.train.metrics import MetricsWriter
 from tooltrain.types import Binding, GoldCall, Trace
 
 CONFIG_FILE = pathlib.Path(__file__).resolve().parents[2] / "configs" / "tiny_cpu.py"
 PLACES = ("Rome", "Bari", "Oslo", "Lima", "Pisa", "Cork", "Bonn", "Metz")
+
+
+def interrupt(stage, config, workdir, monkeypatch, at: int) -> None:
+    """Runs a stage (a module with `train`) until this step was dispatched."""
+    write = MetricsWriter.step
+
+    def interrupted(self, step, *args):
+        if step == at:
+            raise KeyboardInterrupt
+        write(self, step, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsWriter, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stage.train(config, str(workdir))
 
 
 def _tool(tool: str, **types: str) -> Tool:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from tests.train.conftest import interrupt
 from tooltrain.errors import UserError
 from tooltrain.train import grpo, hosts, sft
 from tooltrain.train.checkpoint import Checkpoints
-from tooltrain.train.metrics import MetricsWriter
 from tooltrain.types import ObservationKind
 
 
@@ -91,21 +91,6 @@ def test_sampled_episodes_are_written_turn_by_turn(trained):
     assert all({"advantages", "query", "gold", "turns", "end"} <= e.keys() for e in episodes)
 
 
-def interrupt(config, workdir, monkeypatch, at: int) -> None:
-    """Runs GRPO until this step was dispatched."""
-    write = MetricsWriter.step
-
-    def interrupted(self, step, *args):
-        if step == at:
-            raise KeyboardInterrupt
-        write(self, step, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MetricsWriter, "step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            grpo.train(config, str(workdir))
-
-
 def check_equal_runs(one, other) -> None:
     """Every array, number and episode of the two GRPO directories is the same."""
     jax.tree.map(np.testing.assert_array_equal, saved_arrays(one, 4), saved_arrays(other, 4))
@@ -117,7 +102,7 @@ def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
     trained, warm_config, monkeypatch, tmp_path
 ):
     workdir = warm_copy(trained, tmp_path / "run")
-    interrupt(warm_config, workdir, monkeypatch, at=4)
+    interrupt(grpo, warm_config, workdir, monkeypatch, at=4)
     grpo.train(warm_config, str(workdir))
     check_equal_runs(workdir / "grpo", trained / "grpo")
 
@@ -131,7 +116,7 @@ def test_rollouts_in_flight_and_prompts_drawn_again_are_resumed(
     config.grpo.update(kl_coefficient=0.0, learning_rate=1e-3, eval_every_steps=4)
     whole, resumed = (warm_copy(trained, tmp_path / name) for name in ("whole", "resumed"))
     grpo.train(config, str(whole))
-    interrupt(config, resumed, monkeypatch, at=4)
+    interrupt(grpo, config, resumed, monkeypatch, at=4)
     grpo.train(config, str(resumed))
     check_equal_runs(resumed / "grpo", whole / "grpo")
 

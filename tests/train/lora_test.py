@@ -12,6 +12,7 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from tests.given_flags import given
+from tests.train.conftest import interrupt
 from tooltrain import sharding
 from tooltrain.cli.export import FLAGS, export
 from tooltrain.eval.trained_policy import TrainedPolicy
@@ -20,7 +21,6 @@ from tooltrain.policy.pretrained import from_pretrained
 from tooltrain.policy.weights import flatten
 from tooltrain.train import grpo, sft, start
 from tooltrain.train.checkpoint import BASE
-from tooltrain.train.metrics import MetricsWriter
 
 
 def saved(stage_dir: pathlib.Path, step: int):
@@ -37,20 +37,6 @@ def equal(a, b) -> None:
 
 def apart(a, b) -> float:
     return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(np.abs(x - y).max()), a, b)))
-
-
-def interrupt(stage, config, workdir, monkeypatch, at: int) -> None:
-    write = MetricsWriter.step
-
-    def interrupted(self, step, *args):
-        if step == at:
-            raise KeyboardInterrupt
-        write(self, step, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MetricsWriter, "step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            stage.train(config, str(workdir))
 
 
 @pytest.fixture(scope="module")
