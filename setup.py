@@ -80,6 +80,7 @@ EXTRAS = {
         *SERVE,
         *HUB,
         *ATLAS,
+        "filelock>=3.12",
         "hypothesis>=6.130",
         "mcp>=2.0",
         "pytest>=8.4",

@@ -18,7 +18,7 @@ import pathlib
 import time
 from collections.abc import Callable
 
-if hasattr(os, "sched_setaffinity"):  # before jax starts its threads
+if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):  # before jax starts its threads
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import jax

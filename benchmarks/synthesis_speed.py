@@ -20,7 +20,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 
-if hasattr(os, "sched_setaffinity"):  # before numpy starts its threads
+if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):  # before numpy starts its threads
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import numpy as np

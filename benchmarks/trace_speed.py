@@ -16,7 +16,7 @@ import random
 import time
 from collections.abc import Callable
 
-if hasattr(os, "sched_setaffinity"):
+if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 from benchmarks.machine import machine

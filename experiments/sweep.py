@@ -10,6 +10,7 @@ is done once: responses by all, traces and SFT by arms that do not override what
 read.
 
     WORKDIR/cache/                      responses
+    WORKDIR/compiled/                   programs, of all commands
     WORKDIR/traces-<digest>/            of overrides of `synthesis`, `tokenizer`, `projection`, and
                                         of `select`
     WORKDIR/seed<n>/sft-<digest>/       a directory with sft/, of those and of `sft`, `policy`
@@ -192,11 +193,11 @@ def _arm(
     of_config = {name: value for name, value in overrides.items() if name not in chosen}
     started_by = _of(overrides, OF_SFT)
     start = root / f"seed{seed}" / f"sft-{_digest(started_by)}"
+    _link(start / "compiled", root / "compiled")
     _command("train_sft", start, {**_of(of_config, OF_SFT), **paths, "seed": seed})
     directory = root / f"seed{seed}" / arm
-    directory.mkdir(parents=True, exist_ok=True)
-    if not (directory / "sft").exists():
-        (directory / "sft").symlink_to(start / "sft")
+    _link(directory / "compiled", root / "compiled")
+    _link(directory / "sft", start / "sft")
     for command in ("train_grpo", "evaluate") if _steps(config, overrides) else ("evaluate",):
         _command(command, directory, {**of_config, **paths, "seed": seed})
     result = {
@@ -207,6 +208,13 @@ def _arm(
     }
     _write(done, {"config": key, "result": result})
     return result
+
+
+def _link(path: pathlib.Path, to: pathlib.Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to.mkdir(exist_ok=True)
+    if not path.exists():
+        path.symlink_to(to)
 
 
 def _steps(config: ConfigDict, overrides: Overrides) -> int:

@@ -11,6 +11,7 @@ import hypothesis
 import jax
 import pytest
 from absl import flags
+from filelock import FileLock
 from ml_collections import ConfigDict
 
 from tests.given_flags import given
@@ -31,14 +32,16 @@ hypothesis.settings.load_profile("tooltrain")
 flags.FLAGS.mark_as_parsed()
 
 REPO_ROOT = pathlib.Path(__file__).resolve().parent.parent
+CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compile_fast(tmp_path_factory):
+def _compile_fast():
     """Tests compile far more than they compute: optimize little (0.6 of the CPU time of
-    transformer, kv_cache, decode and matched tests), and compile the programs of a resumed or
-    repeated run once."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    transformer, kv_cache, decode and matched tests), and compile a program once, for all workers
+    and the next time."""
+    jax.config.update("jax_compilation_cache_dir", str(REPO_ROOT / ".cache" / "compiled"))
+    jax.config.update("jax_compilation_cache_max_size", 512 * 2**20)  # bytes; the oldest go
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_disable_most_optimizations", True)
 
@@ -49,6 +52,12 @@ def optimized():
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="session")
+def cores_at_start() -> set[int] | None:
+    """The cores this process could use before a test file was imported."""
+    return CORES
 
 
 @pytest.fixture(scope="session")
@@ -85,11 +94,16 @@ def booking_wheel() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def booking_cache(booking_wheel, tmp_path_factory) -> pathlib.Path:
-    """The cache that `cli.record` makes of the wheel."""
-    workdir = tmp_path_factory.mktemp("booking")
-    with given(record.FLAGS, wheel=str(booking_wheel)):
-        record.record(_demo_config(), str(workdir))
-    return workdir / "cache" / "booking.sqlite"
+    """The cache that `cli.record` makes of the wheel; one of the workers makes it for all."""
+    # The directory of all workers, where pytest-xdist gives each one its own in it.
+    base = tmp_path_factory.getbasetemp()
+    workdir = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "booking"
+    path = workdir / "cache" / "booking.sqlite"
+    with FileLock(f"{workdir}.lock"):
+        if not path.is_file():
+            with given(record.FLAGS, wheel=str(booking_wheel)):
+                record.record(_demo_config(), str(workdir))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,7 @@ def test_the_demo_ends_with_a_report_and_gold_scores_one(workdir):
         assert 0.0 <= splits["test"]["metrics"]["strict_turn_accuracy"]["mean"] < 1.0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_the_same_numbers(workdir, tmp_path):
     for shared in ("cache", "compiled"):
         (tmp_path / shared).symlink_to(workdir / shared)

@@ -259,6 +259,7 @@ def _start(cache, directory, **pipes):
     return subprocess.Popen(command, cwd=REPO_ROOT, env=environ, **pipes)
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_without_redoing_or_losing_a_sample(booking_cache, tmp_path):
     path = tmp_path / "samples.jsonl"
     with _start(booking_cache, tmp_path, stdin=subprocess.PIPE) as process:

@@ -156,6 +156,7 @@ def test_ids_count_through_a_split(splits):
 FEW = Settings("booking", max_calls=3, min_support=60, max_fillings=40, queries_per_filling=2)
 
 
+@pytest.mark.slow
 def test_the_same_seed_generates_the_same_traces_and_another_others(booking_environment):
     one, two = (generate(booking_environment, FEW, progress=False) for _ in range(2))
     assert one == two

@@ -107,6 +107,7 @@ def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
     check_equal_runs(workdir / "grpo", trained / "grpo")
 
 
+@pytest.mark.slow
 def test_rollouts_in_flight_and_prompts_drawn_again_are_resumed(
     trained, warm_config, monkeypatch, tmp_path
 ):

@@ -102,6 +102,7 @@ def test_an_export_is_the_merged_policy(trained, lora_config, tmp_path):
     equal(params, TrainedPolicy(lora_config, str(trained), "grpo").params)
 
 
+@pytest.mark.slow
 def test_all_parameters_may_be_trained_after_lora(trained, lora_config, tmp_path):
     config = lora_config.copy_and_resolve_references()
     config.lora.rank = 0
@@ -114,6 +115,7 @@ def test_all_parameters_may_be_trained_after_lora(trained, lora_config, tmp_path
     assert not (workdir / "grpo" / BASE).exists()
 
 
+@pytest.mark.slow
 def test_resumed_stages_are_bit_identical_to_uninterrupted_ones(
     trained, lora_config, monkeypatch, tmp_path
 ):

@@ -209,11 +209,18 @@ POLICY = PolicyConfig(
 @pytest.mark.parametrize(
     "options",
     [
-        {},
-        {"aggregation": "sequence_mean", "kl_coefficient": 0.1},
-        {"aggregation": "constant", "max_tokens": 20, "sequence_ratio": True},
+        pytest.param({}, id="token mean"),
+        pytest.param(
+            {"aggregation": "sequence_mean", "kl_coefficient": 0.1},
+            id="sequence mean",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"aggregation": "constant", "max_tokens": 20, "sequence_ratio": True},
+            id="sequence ratio",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["token mean", "sequence mean", "sequence ratio"],
 )
 def test_packed_rollouts_make_the_update_that_one_rollout_a_row_makes(options):
     rng = np.random.default_rng(0)

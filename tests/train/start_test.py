@@ -149,6 +149,7 @@ def test_queries_of_augmented_traces_are_as_varied_as_the_traces(workdir, config
     assert (seen["shard"].index, seen["shard"].count) == (0, 1)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_counted_the_same_after_a_resume(workdir, config, monkeypatch):
     # Traces have 152 or 154 tokens here; of the copy task's examples most are longer than 192.
     config.sft.update(seq_len=192, copy_fraction=0.5, steps=4, checkpoint_every_steps=2)

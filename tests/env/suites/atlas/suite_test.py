@@ -148,6 +148,7 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(world):
     assert (hebrew["month"], french["month"]) == ("אוקטובר", "octobre")
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_world_in_any_process(tmp_path):
     script = (
         "import pathlib, sys; sys.path.insert(0, 'tests/env/suites/atlas'); import suite_test; "
