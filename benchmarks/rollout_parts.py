@@ -122,18 +122,12 @@ def groups(
     return _beside(taken, least) | {"layers": config.num_layers}
 
 
-def uneven(repeats: int, rates: roofline.Rates) -> dict[str, object]:
-    """64 episodes on 16 slots, of 1 to 512 tokens (a random policy ends a turn now and then)."""
+def uneven(config: PolicyConfig, repeats: int, rates: roofline.Rates) -> dict[str, object]:
+    """64 episodes on 16 slots, of 1 to 512 tokens: a random policy of the model's width, with four
+    layers and a vocabulary of bytes, ends a turn now and then."""
     environment, template = world()
-    config = PolicyConfig(
-        vocab_size=template.tokenizer.vocab_size,
-        num_layers=4,
-        d_model=128,
-        num_heads=2,
-        num_kv_heads=2,
-        head_dim=64,
-        d_ff=352,
-    )
+    vocab_size = template.tokenizer.vocab_size
+    config = dataclasses.replace(config, vocab_size=vocab_size, num_layers=4)
     params = init_params(config, jax.random.key(0))
     engine = Engine(config, num_slots=SLOTS, max_len=LONGEST + 32, eos_id=template.eos_id)
     prompts = [Prompt(i, tuple(template.prompt(f"{i}?", []))) for i in range(EPISODES)]
@@ -211,7 +205,7 @@ def main() -> None:
     runs = {
         "turns": lambda: ten_turns(config, params, given.repeats, rates),
         "groups": lambda: groups(config, params, given.repeats, rates),
-        "slots": lambda: uneven(given.repeats, rates),
+        "slots": lambda: uneven(config, given.repeats, rates),
     }
     for part in given.parts.split(","):
         report[part] = runs[part]()

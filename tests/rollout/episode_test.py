@@ -8,6 +8,7 @@ import pytest
 from tooltrain.calls.parser import parse_calls
 from tooltrain.policy.transformer import Transformer
 from tooltrain.rollout import decode
+from tooltrain.rollout import engine as engine_module
 from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.episode import rollouts
 from tooltrain.rollout.sampling import GREEDY, Sampling
@@ -213,7 +214,7 @@ def test_a_coarse_engine_plays_the_same_from_fewer_shapes(play, engine, world, l
     before = sum(decode.TRACES.values())
     coarse.warm_up(learned.params, SAMPLED)
     shapes = len(coarse._rows) * len(engine._prefixes) * (2 + len(engine._chunks))
-    assert sum(decode.TRACES.values()) - before < shapes / 2
+    assert sum(decode.TRACES.values()) - before < shapes * 2 / 3
     warm = dict(decode.TRACES)
     for ours, theirs in zip(
         play(coarse, generations=6, sampling=SAMPLED, seed=3), sampled, strict=True
@@ -222,6 +223,17 @@ def test_a_coarse_engine_plays_the_same_from_fewer_shapes(play, engine, world, l
     for few in range(1, 4):
         play(coarse, world.prompts[:few], generations=few, sampling=SAMPLED, seed=few)
     assert dict(decode.TRACES) == warm
+
+
+def test_an_engine_of_small_prefill_calls_plays_the_same(
+    play, world, learned, sampled, monkeypatch
+):
+    monkeypatch.setattr(engine_module, "_CPU_PREFILL_BYTES", 0)  # the smallest shape is kept
+    small = _engine(world, learned, 4)
+    assert small._prefill_shapes == [(1, 32)]
+    played = play(small, generations=6, sampling=SAMPLED, seed=3)
+    for ours, theirs in zip(played, sampled, strict=True):
+        _same(ours, theirs)
 
 
 @pytest.mark.parametrize("wrong", ["twice", "empty"])
