@@ -72,6 +72,7 @@ def test_sft_goes_on_from_the_published_weights(workdir, config, published):
     jax.tree.map(np.testing.assert_array_equal, policy.params, trained)
 
 
+@pytest.mark.slow
 def test_grpo_goes_on_from_sft_of_the_published_weights(workdir, config, published):
     config.sft.update(steps=1, warmup_steps=0, learning_rate=1e-6, context_loss_weight=0.0)
     config.sft.optimizer = "adamw"
