@@ -109,7 +109,7 @@ def run(
                 found[arm][seed] = _arm(config, root, arm, overrides, seed)
             common = {
                 "question": ast.get_docstring(ast.parse(path.read_text())).splitlines()[0],
-                "command": shlex.join(["python", "-m", f"experiments.{path.stem}", *sys.argv[1:]]),
+                "command": _told(path.stem, sys.argv[1:]),
                 "machine": {**host(), "jax": importlib.metadata.version("jax")},
                 "config": asked,
             }
@@ -128,6 +128,12 @@ def run(
             }
             _write(results, {**common, **compared})
             figure.draw(results)
+
+
+def _told(name: str, options: Sequence[str]) -> str:
+    """The command of an experiment, with a WORKDIR that is nobody's own."""
+    shown = [f"--workdir=runs/{name}" if o.startswith("--workdir=") else o for o in options]
+    return shlex.join(["python", "-m", f"experiments.{name}", *shown])
 
 
 def _kept(

@@ -97,6 +97,11 @@ def test_what_a_table_of_the_same_config_has_is_kept():
     assert sweep._kept({}, {"seed": 0}, "a", of_arm, 1) is None
 
 
+def test_the_command_that_is_told_names_no_directory_of_this_machine():
+    told = sweep._told("rewards", ["--workdir=/home/me/x", "--seeds=0"])
+    assert told == "python -m experiments.rewards --workdir=runs/rewards --seeds=0"
+
+
 def test_arms_share_what_they_do_not_change():
     digest = lambda overrides, sections: sweep._digest(sweep._of(overrides, sections))  # noqa: E731
     reward, offered = {"grpo.reward": "binary"}, {"synthesis.distractors": 5}
