@@ -1,8 +1,10 @@
 """Shared by all tests: eight CPU devices, strict rank promotion, the reference data."""
 
+import hashlib
 import importlib.util
 import os
 import pathlib
+import platform
 
 # Tests are about numbers on CPU; a GPU box runs its own with JAX_PLATFORMS=cuda,cpu.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -40,7 +42,13 @@ def _compile_fast():
     """Tests compile far more than they compute: optimize little (0.6 of the CPU time of
     transformer, kv_cache, decode and matched tests), and compile a program once, for all workers
     and the next time."""
-    jax.config.update("jax_compilation_cache_dir", str(REPO_ROOT / ".cache" / "compiled"))
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
+    cores = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
+    # Code for one processor may be more than another understands.
+    processor = hashlib.sha256("".join(sorted(cores or lines)).encode()).hexdigest()[:8]
+    compiled = REPO_ROOT / ".cache" / f"compiled-{processor}"
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
     jax.config.update("jax_compilation_cache_max_size", 512 * 2**20)  # bytes; the oldest go
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_disable_most_optimizations", True)
