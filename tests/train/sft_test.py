@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.train.conftest import interrupt
 from tooltrain.errors import UserError
 from tooltrain.train import sft, start
-from tooltrain.train.metrics import MetricsWriter
 
 
 def saved_arrays(stage_dir, step):
@@ -21,18 +21,6 @@ def lines(stage_dir, file="metrics.jsonl"):
     return [json.loads(line) for line in (stage_dir / file).read_text().splitlines()]
 
 
-def stop_at(monkeypatch, step_to_stop_at):
-    """The process is interrupted when this step has been dispatched."""
-    write = MetricsWriter.step
-
-    def interrupted(self, step, *args):
-        if step == step_to_stop_at:
-            raise KeyboardInterrupt
-        write(self, step, *args)
-
-    monkeypatch.setattr(MetricsWriter, "step", interrupted)
-
-
 def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(workdir, config, monkeypatch):
     sft.train(config, str(workdir))
     whole = saved_arrays(workdir / "sft", 4)
@@ -43,10 +31,7 @@ def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(workdir, config,
     assert [line["step"] for line in lines(workdir / "sft") if "eval/loss" in line] == [2, 4]
 
     (workdir / "sft").rename(workdir / "uninterrupted")
-    with monkeypatch.context() as patch:
-        stop_at(patch, 4)
-        with pytest.raises(KeyboardInterrupt):
-            sft.train(config, str(workdir))
+    interrupt(sft, config, workdir, monkeypatch, at=4)
     assert [p.name for p in (workdir / "sft" / "checkpoints").iterdir() if p.name.isdigit()] == [
         "2"
     ]

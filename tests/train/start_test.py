@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from tests.train.conftest import interrupt
 from tooltrain import sharding
 from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.tokenizer import Tokenizer
@@ -160,17 +161,7 @@ def test_what_does_not_fit_is_counted_the_same_after_a_resume(workdir, config, m
     assert 0 < shares[-1] < 1
     (workdir / "sft").rename(workdir / "whole")
 
-    step = sft.MetricsWriter.step
-
-    def interrupted(self, number, *args):
-        if number == 4:
-            raise KeyboardInterrupt
-        step(self, number, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sft.MetricsWriter, "step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            sft.train(config, str(workdir))
+    interrupt(sft, config, workdir, monkeypatch, at=4)
     sft.train(config, str(workdir))
     assert (workdir / "sft" / "metrics.jsonl").read_text().splitlines() == lines
 

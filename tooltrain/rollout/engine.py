@@ -73,16 +73,16 @@ class Engine:
         self._chunks = sorted({min(chunk, max_len) for chunk in chunks})
         self._rows = sorted({-(-num_slots // 16), -(-num_slots // 4), num_slots})
         self._prefixes = _prefix_buckets(max_len)
-        self._prefill_rows, self._copy_prefixes = self._rows, self._prefixes
+        prefill_rows, self._copy_prefixes = self._rows, self._prefixes
         if coarse:
             self._prefixes = sorted({-(-max_len // 4), -(-max_len // 2), max_len})
             # A call of few rows reads one request, one of all rows a burst; a copy is quick.
-            self._prefill_rows = sorted({self._rows[0], num_slots})
+            prefill_rows = sorted({self._rows[0], num_slots})
             self._copy_prefixes = [max_len]
         self._prefill_shapes = [
             shape
-            for shape in itertools.product(self._prefill_rows, self._chunks)
-            if _fits(config, *shape) or shape == (self._prefill_rows[0], self._chunks[0])
+            for shape in itertools.product(prefill_rows, self._chunks)
+            if _fits(config, *shape) or shape == (prefill_rows[0], self._chunks[0])
         ]
         self._cache: KVCache = init_cache(config, num_slots, max_len)
         # Tokens in the cache, by slot. The host's count is the only one that is kept: it is
