@@ -29,7 +29,10 @@ def get_config() -> ConfigDict:
     config.synthesis = ConfigDict()
     config.synthesis.max_calls = 4  # of a workflow
     config.synthesis.min_support = 10  # recorded calls that a workflow was seen in
+    config.synthesis.grown_workflows = 0  # from the tool graph, beside the mined ones
+    config.synthesis.max_fillings_per_workflow = 400
     config.synthesis.queries_per_filling = 4  # wordings of one filled workflow, in training
+    config.synthesis.train_traces = 0  # above 0: so many traces of each training split, by index
     config.synthesis.variety = 0.0  # share of queries in varied wordings: 1M parameters read few
     config.synthesis.distractors = 2  # offered tools that no gold call uses
     config.synthesis.held_out_workflows = 0.15  # share that only test_workflows plays
@@ -53,6 +56,8 @@ def get_config() -> ConfigDict:
     config.policy.qk_norm = True  # RMSNorm on queries and keys, as Qwen3
     config.policy.tie_embeddings = True  # output matrix = embedding matrix
     config.policy.dtype = "float32"  # of activations; bfloat16 on accelerators
+    # "xla", "cudnn", "splash", or "auto": by the backend (tooltrain/policy/attention.py).
+    config.policy.attention = "auto"
     config.policy.remat = False  # recompute activations in the backward pass: memory for time
 
     # Thin matrices that are trained beside the layers' frozen ones (LoRA), by SFT and GRPO.

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import shlex
 import sys
 from typing import Any
 
@@ -45,7 +44,6 @@ def table(root: pathlib.Path, found: sweep.Found) -> dict[str, Any]:
     gains = [s["grpo_strict_turn_accuracy"] - s["sft_strict_turn_accuracy"] for s in seeds]
     names = [name for name in seeds[0] if name != "seed"]
     return {
-        "command": shlex.join(["python", "experiments/quickstart.py", *sys.argv[1:]]),
         # Strict turn accuracy on the test split, without a policy.
         "baselines": {
             name: evaluated["splits"][MAIN_SPLIT]["metrics"]["strict_turn_accuracy"]["mean"]

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import shlex
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from benchmarks.machine import machine
+from experiments import command
 from tooltrain.cli import devices, main
 from tooltrain.data.dataset import open_traces
 from tooltrain.data.order import Curriculum, order
@@ -101,17 +101,17 @@ def _begun(config: ConfigDict) -> dict[str, Any]:
         return found
     return {
         "question": __doc__.splitlines()[0],
-        "command": shlex.join(["python", "-m", "experiments.smollm2", *sys.argv[1:]]),
+        "command": command.told("smollm2"),
         "machine": machine(),
         "config": wanted,
         "seconds": {},
     }
 
 
-def _run(command: str, *options: str) -> None:
+def _run(name: str, *options: str) -> None:
     own = ("--samples", "--examples", "--results")
     given = [option for option in sys.argv[1:] if not option.startswith(own)]
-    line = ["-m", f"tooltrain.cli.{command}", *given, *options]
+    line = ["-m", f"tooltrain.cli.{name}", *given, *options]
     print("python " + " ".join(line), flush=True)
     # A second process on the accelerator would find no memory left; these need none.
     subprocess.run([sys.executable, *line], check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})

@@ -41,9 +41,10 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from benchmarks.machine import host
-from experiments import behaviour, figure
+from experiments import behaviour, command, figure
 from experiments.seeds import interval
 from experiments.selection import SECTION, Selection, write_selection
+from tooltrain.errors import UserError
 from tooltrain.report.runs import MAIN_SPLIT, SPLITS, STAGES
 
 FLAGS = flags.FlagValues()  # of the experiments: `main.run(command, sweep.FLAGS)`
@@ -58,7 +59,7 @@ RESULTS = flags.DEFINE_string(
 )
 
 OF_TRACES = ("synthesis", "tokenizer", "projection")
-OF_SFT = (*OF_TRACES, SECTION, "sft", "policy", "optimizer")
+OF_SFT = (*OF_TRACES, SECTION, "sft", "policy", "lora", "optimizer")
 METRICS = ("strict_turn_accuracy", "success", "call_accuracy", "reference_turn_accuracy")
 # What steps of GRPO were like, beside what they scored.
 WATCHED = (
@@ -95,55 +96,56 @@ def run(
     jax.config.update("jax_platforms", "cpu")  # an accelerator is for the commands alone
     root, path = pathlib.Path(workdir).absolute(), pathlib.Path(file).resolve()
     results = pathlib.Path(RESULTS.value or path.parent / "results" / f"{path.stem}.json")
+    if unknown := sorted(set(ONLY.value) - set(arms)):
+        raise UserError(f"--arms has {', '.join(unknown)}; this experiment's are {', '.join(arms)}")
     wanted = {arm: arms[arm] for arm in (ONLY.value or arms)}
-    found: dict[str, dict[int, Any]] = {arm: {} for arm in wanted}
-    seen: dict[str, list[Any]] = {arm: [] for arm in wanted}
     asked = json.loads(json.dumps(config.to_dict()))
     before = json.loads(results.read_text()) if results.is_file() and table is None else {}
+    # What is there of other arms and seeds stays in the table.
+    found, seen = _kept(before, asked, arms)
     # Seed by seed: a table of all arms is there after the first.
     for seed in map(int, SEEDS.value):
         for arm, overrides in wanted.items():
-            if kept := _kept(before, asked, arm, overrides, seed):
-                found[arm][seed], behaved = kept
-            else:
+            if seed not in seen[arm]:
                 found[arm][seed] = _arm(config, root, arm, overrides, seed)
             common = {
                 "question": ast.get_docstring(ast.parse(path.read_text())).splitlines()[0],
-                "command": _told(path.stem, sys.argv[1:]),
+                "command": command.told(path.stem),
                 "machine": {**host(), "jax": importlib.metadata.version("jax")},
                 "config": asked,
             }
             if table is not None:
                 _write(results, {**common, **table(root, found)})
                 continue
-            if not kept:
-                behaved = {"seed": seed, **_observed(config, root, arm, overrides, seed)}
-            seen[arm].append(behaved)
+            if seed not in seen[arm]:
+                seen[arm][seed] = {"seed": seed, **_observed(config, root, arm, overrides, seed)}
+            done = [a for a in arms if found[a]]
             compared = {
-                "arms": {a: dict(o) for a, o in wanted.items()},
+                "arms": {a: dict(arms[a]) for a in done},
                 "compared_with": first,
-                "results": {a: list(by_seed.values()) for a, by_seed in found.items()},
-                "behaviour": seen,
+                "results": {a: _by_seed(found[a]) for a in done},
+                "behaviour": {a: _by_seed(seen[a]) for a in done},
                 "summary": summary(found, first),
             }
             _write(results, {**common, **compared})
             figure.draw(results)
 
 
-def _told(name: str, options: Sequence[str]) -> str:
-    """The command of an experiment, with a WORKDIR that is nobody's own."""
-    shown = [f"--workdir=runs/{name}" if o.startswith("--workdir=") else o for o in options]
-    return shlex.join(["python", "-m", f"experiments.{name}", *shown])
-
-
 def _kept(
-    table: Mapping[str, Any], config: Any, arm: str, overrides: Overrides, seed: int
-) -> tuple[Any, Any] | None:
-    """(result, behaviour) of an arm and seed that a table of the same config has."""
-    if table.get("config") != config or table["arms"].get(arm) != dict(overrides):
-        return None
-    both = zip(table["results"][arm], table["behaviour"][arm], strict=True)
-    return next((pair for pair in both if pair[0]["seed"] == seed), None)
+    table: Mapping[str, Any], config: Any, arms: Mapping[str, Overrides]
+) -> tuple[dict[str, dict[int, Any]], dict[str, dict[int, Any]]]:
+    """Results and behaviour, by arm and seed, that a table has of these arms and this config."""
+    found: dict[str, dict[int, Any]] = {arm: {} for arm in arms}
+    seen: dict[str, dict[int, Any]] = {arm: {} for arm in arms}
+    for arm, overrides in arms.items():
+        if table.get("config") == config and table["arms"].get(arm) == dict(overrides):
+            found[arm] = {result["seed"]: result for result in table["results"][arm]}
+            seen[arm] = {behaved["seed"]: behaved for behaved in table["behaviour"][arm]}
+    return found, seen
+
+
+def _by_seed(values: Mapping[int, Any]) -> list[Any]:
+    return [values[seed] for seed in sorted(values)]
 
 
 def summary(found: Found, first: str) -> dict[str, Any]:
@@ -204,8 +206,8 @@ def _arm(
     directory = root / f"seed{seed}" / arm
     _link(directory / "compiled", root / "compiled")
     _link(directory / "sft", start / "sft")
-    for command in ("train_grpo", "evaluate") if _steps(config, overrides) else ("evaluate",):
-        _command(command, directory, {**of_config, **paths, "seed": seed})
+    for stage in ("train_grpo", "evaluate") if _steps(config, overrides) else ("evaluate",):
+        _command(stage, directory, {**of_config, **paths, "seed": seed})
     result = {
         "seed": seed,
         "minutes": round((time.perf_counter() - started) / 60, 1),  # of the last invocation
@@ -242,13 +244,13 @@ def _digest(overrides: Overrides) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8] if overrides else "base"
 
 
-def _command(command: str, workdir: pathlib.Path, overrides: Overrides) -> None:
+def _command(name: str, workdir: pathlib.Path, overrides: Overrides) -> None:
     own = ("--workdir", "--seeds", "--results", "--arms")
     given = [option for option in sys.argv[1:] if not option.startswith(own)]
-    options = [f"--config.{name}={value}" for name, value in overrides.items()]
-    if command == "record":
+    options = [f"--config.{field}={value}" for field, value in overrides.items()]
+    if name == "record":
         options.append("--source=complexfuncbench")
-    line = ["-m", f"tooltrain.cli.{command}", f"--workdir={workdir}", *given, *options]
+    line = ["-m", f"tooltrain.cli.{name}", f"--workdir={workdir}", *given, *options]
     print(shlex.join(["python", *line]), flush=True)
     subprocess.run([sys.executable, *line], check=True)
 

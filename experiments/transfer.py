@@ -27,6 +27,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from benchmarks.machine import host
+from experiments import command
 from tooltrain.cli import main
 from tooltrain.train.checkpoint import latest_step
 
@@ -57,7 +58,7 @@ def transfer(config: ConfigDict, workdir: str) -> None:
     }
     table = {
         "question": __doc__.splitlines()[0],
-        "command": shlex.join(["python", "-m", "experiments.transfer", *sys.argv[1:]]),
+        "command": command.told("transfer"),
         "commit": commit(),
         "machine": {**host(), "jax": importlib.metadata.version("jax")},
         "trained": {suite: _trained(root / suite) for suite in SUITES},
@@ -140,10 +141,10 @@ def _cache(directory: pathlib.Path, suite: str) -> pathlib.Path:
     return directory / "cache" / f"{suite}.sqlite"
 
 
-def _command(suite: str, command: str, workdir: pathlib.Path, *options: str) -> None:
+def _command(suite: str, name: str, workdir: pathlib.Path, *options: str) -> None:
     given = [option for option in sys.argv[1:] if option.startswith("--config.")]
     config = f"--config={ROOT / SUITES[suite][0]}"
-    line = ["-m", f"tooltrain.cli.{command}", f"--workdir={workdir}", config, *given, *options]
+    line = ["-m", f"tooltrain.cli.{name}", f"--workdir={workdir}", config, *given, *options]
     print(shlex.join(["python", *line]), flush=True)
     subprocess.run([sys.executable, *line], check=True)
 

@@ -13,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.tiny_cpu_curriculum import get_config as with_curriculum
-from experiments import sft_or_grpo, sweep
+from experiments import command, sft_or_grpo, sweep
 from experiments.selection import SECTION, Selection
 from tests.train.conftest import (
     recorded_workdir,  # noqa: F401  a fixture
@@ -87,18 +87,18 @@ def test_what_a_table_of_the_same_config_has_is_kept():
         "results": {"a": [{"seed": 1, "minutes": 2.0}]},
         "behaviour": {"a": [{"seed": 1, "tokens": 3}]},
     }
-    of_arm = {"grpo.reward": "binary"}
-    kept = sweep._kept(table, {"seed": 0}, "a", of_arm, 1)
-    assert kept == ({"seed": 1, "minutes": 2.0}, {"seed": 1, "tokens": 3})
-    assert sweep._kept(table, {"seed": 0}, "a", of_arm, 2) is None
-    assert sweep._kept(table, {"seed": 0}, "b", of_arm, 1) is None
-    assert sweep._kept(table, {"seed": 0}, "a", {}, 1) is None
-    assert sweep._kept(table, {"seed": 5}, "a", of_arm, 1) is None
-    assert sweep._kept({}, {"seed": 0}, "a", of_arm, 1) is None
+    asked = {"a": {"grpo.reward": "binary"}, "b": {}}
+    found, seen = sweep._kept(table, {"seed": 0}, asked)
+    assert found == {"a": {1: {"seed": 1, "minutes": 2.0}}, "b": {}}
+    assert seen == {"a": {1: {"seed": 1, "tokens": 3}}, "b": {}}
+    nothing = ({"a": {}}, {"a": {}})
+    assert sweep._kept(table, {"seed": 0}, {"a": {}}) == nothing
+    assert sweep._kept(table, {"seed": 5}, {"a": asked["a"]}) == nothing
+    assert sweep._kept({}, {"seed": 0}, {"a": asked["a"]}) == nothing
 
 
 def test_the_command_that_is_told_names_no_directory_of_this_machine():
-    told = sweep._told("rewards", ["--workdir=/home/me/x", "--seeds=0"])
+    told = command.told("rewards", ["--workdir=/home/me/x", "--seeds=0"])
     assert told == "python -m experiments.rewards --workdir=runs/rewards --seeds=0"
 
 
@@ -228,9 +228,9 @@ def test_a_sweep_goes_on_where_it_stopped(workdir, traces):
     evaluated = json.loads((workdir / "seed0" / "matched" / "eval" / "grpo.json").read_text())
     paid = evaluated["splits"]["test"]["metrics"]["matched_reward"]["mean"]
     assert table["behaviour"]["matched"][0]["grpo"]["test"]["reward"] == pytest.approx(paid)
-    # The table alone is enough to go on elsewhere.
+    # The table alone is enough to go on elsewhere, and what is not asked for stays in it.
     shutil.rmtree(workdir / "seed0")
-    assert "tooltrain.cli" not in run("", workdir, *line, "--arms=matched,binary")
+    assert "tooltrain.cli" not in run("", workdir, *line, "--arms=matched")
     assert json.loads(results.read_text())["results"] == table["results"]
 
 
@@ -244,4 +244,4 @@ def test_the_quickstart_runs_as_its_readers_run_it(workdir, traces):
     assert seed["sft_steps"] == seed["grpo_steps"] == 2
     assert 0 <= seed["grpo_strict_turn_accuracy"] <= 1
     assert table["baselines"]["gold"] == 1
-    assert table["command"].startswith("python experiments/quickstart.py --")
+    assert table["command"].startswith("python -m experiments.quickstart --")
