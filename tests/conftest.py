@@ -124,6 +124,6 @@ def booking_environment(booking_cache) -> Environment:
 def booking_generated(booking_environment) -> Generated:
     """The demo's synthesis, thinner: one query and at most 40 fillings a workflow."""
     config = _demo_config()
-    thinner = config.synthesis.to_dict() | {"queries_per_filling": 1}
-    settings = Settings("booking", max_fillings_per_workflow=40, seed=config.seed, **thinner)
+    thinner = {"queries_per_filling": 1, "max_fillings_per_workflow": 40}
+    settings = Settings("booking", seed=config.seed, **(config.synthesis.to_dict() | thinner))
     return generate(booking_environment, settings, progress=False)
