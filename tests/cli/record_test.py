@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
+import json
 import pathlib
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from tests.given_flags import given
 from tooltrain.cli import record
 from tooltrain.env.cache import Cache, CacheWriter
+from tooltrain.env.recorder.callables import Callables, described
 from tooltrain.errors import UserError
 
 
@@ -185,6 +190,97 @@ def test_flags_that_do_not_fit_are_one_clear_error(
 ):
     with pytest.raises(UserError, match=message):
         _own(booking_config, tmp_path, monkeypatch, **flags)
+
+
+def test_an_error_of_the_module_itself_is_told_as_it_is(booking_config, tmp_path, monkeypatch):
+    (tmp_path / "broken_tools.py").write_text("import os\nos.no_such_thing\n")
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        _own(booking_config, tmp_path, monkeypatch, callables="broken_tools:tools")
+
+
+def test_other_callables_do_not_go_on_with_a_recording(booking_config, tmp_path, monkeypatch):
+    _own(booking_config, tmp_path, monkeypatch)
+    before = _files(tmp_path / "cache")
+    (tmp_path / "more_tools.py").write_text("from own_tools import tools\n")
+    with pytest.raises(
+        UserError, match="callables is own_tools:tools, here it is more_tools:tools"
+    ):
+        _own(booking_config, tmp_path, monkeypatch, callables="more_tools:tools")
+    assert _files(tmp_path / "cache") == before
+
+
+class _Numbers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def numbers() -> Iterator[str]:
+    """URL of a server that answers every GET."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Numbers)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_another_server_or_document_does_not_go_on_with_a_recording(
+    booking_config, tmp_path, numbers, capsys
+):
+    n = {"name": "n", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 3}}
+    described = {"openapi": "3.0.0", "paths": {"/a": {"get": {"parameters": [n]}}}}
+    document = tmp_path / "api.json"
+    document.write_text(json.dumps(described))
+    flags = {"source": "openapi", "document": str(document)}
+    for url in (f"{numbers}/v1", f"{numbers}/v1/?version=2"):
+        _record(booking_config, tmp_path, **flags, url=url)
+    assert "booking.sqlite is there already" in capsys.readouterr().out
+    before = _files(tmp_path / "cache")
+    with pytest.raises(UserError, match=r"url is http:.*/v1, here it is http:.*/v2\)"):
+        _record(booking_config, tmp_path, **flags, url=f"{numbers}/v2")
+    (tmp_path / "cache" / "booking.sqlite").rename(tmp_path / "elsewhere.sqlite")
+    with pytest.raises(UserError, match=r"was recorded with url .*/v1', now it is .*/v2'"):
+        _record(booking_config, tmp_path, **flags, url=f"{numbers}/v2")
+    (tmp_path / "elsewhere.sqlite").rename(tmp_path / "cache" / "booking.sqlite")
+    document.write_text(json.dumps(described | {"info": {"version": "2"}}))
+    with pytest.raises(UserError, match="document_sha256 is "):
+        _record(booking_config, tmp_path, **flags, url=f"{numbers}/v1")
+    assert _files(tmp_path / "cache") == before
+
+
+def test_another_mcp_server_does_not_go_on_with_a_recording_and_no_secret_is_kept(
+    booking_config, tmp_path, monkeypatch
+):
+    def ping() -> dict:
+        return {}
+
+    monkeypatch.setattr(record, "MCP", lambda server, timeout_s: Callables([described(ping)]))
+    secret = "hunter22"
+    servers = [
+        {"command": f"serve --key={secret}"},
+        {"command": "serve --key=other"},
+        {"url": f"https://user:{secret}@host/mcp?key={secret}"},
+    ]
+    _record(booking_config, tmp_path, source="mcp", **servers[0])
+    for other in servers[1:]:
+        with pytest.raises(UserError, match="is a cache of another source") as caught:
+            _record(booking_config, tmp_path, source="mcp", **other)
+        assert secret not in str(caught.value)
+    booking_config.cache = str(tmp_path / "other" / "cache.sqlite")
+    _record(booking_config, tmp_path, source="mcp", **servers[2])
+    cache = Cache.open(booking_config.cache)
+    assert cache.meta("url") == "https://host/mcp"
+    cache.close()
+    for path in tmp_path.rglob("*.sqlite*"):
+        assert secret.encode() not in path.read_bytes()
 
 
 def test_a_recording_never_goes_over_the_cache_of_another_source(

@@ -251,3 +251,50 @@ def test_a_long_enumeration_is_listed_in_part():
 def test_a_key_read_as_arguments_is_its_own_key(arguments):
     key = TOOL.canonical(arguments)
     assert TOOL.canonical(json.loads(key)) == key
+
+
+STAY = Tool(
+    "Stay",
+    "",
+    {
+        "properties": {
+            "guest": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}},
+                "additionalProperties": False,
+            },
+            "room": {"type": "object", "required": ["floor"]},
+            "paid": {
+                "type": "object",
+                "properties": {"by": {"type": "string"}, "card": {"type": "integer"}},
+                "additionalProperties": False,
+                "anyOf": [{"properties": {"by": {"const": "card"}}, "required": ["card"]}, {}],
+            },
+            "notes": {
+                "type": "object",
+                "patternProperties": {"^x-": {}},
+                "additionalProperties": False,
+            },
+        }
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "faults"),
+    [
+        ({"guest": {"name": "Ann"}, "room": {"floor": 1, "view": "sea"}}, []),
+        ({"guest": {"age": 3}}, ["unknown guest.age; allowed: name"]),
+        ({"room": {"view": "sea"}}, ["missing room.floor"]),
+        ({"paid": {"by": "card", "card": 7}}, []),
+        ({"notes": {"x-a": 1}}, []),
+    ],
+)
+def test_fields_are_closed_and_required_as_the_schema_says(arguments, faults):
+    assert STAY.validate(arguments) == faults
+
+
+@pytest.mark.parametrize(("more", "taken"), [({}, True), (True, True), (False, False)])
+def test_arguments_beside_the_properties_are_taken_where_any_schema_is_given(more, taken):
+    tool = Tool("T", "", {"properties": {}, "additionalProperties": more})
+    assert (tool.validate({"m": 2}) == []) == taken

@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 import zstandard
 
+from tooltrain.env import sealing
 from tooltrain.env.cache import CacheError, CacheWriter, Sample, SampleCall
 from tooltrain.env.recording import Recording
 from tooltrain.env.schema import Tool
@@ -49,6 +50,27 @@ def test_a_recording_is_whole_and_has_the_digest_that_it_will_be_sealed_with(tmp
         found = verify(recording.path)  # while it is recorded
         assert (found.entries, found.faults) == (2, [])
         assert recording.seal(tmp_path / "c.sqlite").digest == found.digest
+
+
+def test_what_a_recorder_adds_meanwhile_is_not_looked_at(tmp_path, monkeypatch):
+    with Recording.open(tmp_path) as recording:
+        recording.add_tool(TOOL)
+        recording.add("find", {"n": 1}, 1)
+        recording.commit()
+        row = sealing.Digest.tool
+
+        def add_more(digest: sealing.Digest, name: str, parameters: str) -> None:
+            recording.add_tool(Tool("seek", "", TOOL.parameters))
+            for tool in ("find", "seek"):
+                recording.add(tool, {"n": 2}, 2)
+            recording.commit()
+            row(digest, name, parameters)
+
+        monkeypatch.setattr(sealing.Digest, "tool", add_more)
+        found = verify(recording.path)
+        assert (found.tools, found.entries, found.faults) == (1, 1, [])
+        monkeypatch.undo()
+        assert verify(recording.path).entries == 3
 
 
 @pytest.mark.parametrize(

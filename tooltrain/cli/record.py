@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import pathlib
 import shlex
+import urllib.parse
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -14,7 +16,7 @@ from tooltrain.env.cache import Cache, CacheWriter
 from tooltrain.env.recorder import openapi, released, world
 from tooltrain.env.recorder.backend import Backend
 from tooltrain.env.recorder.callables import Callables, described
-from tooltrain.env.recorder.http import HTTP, Credential
+from tooltrain.env.recorder.http import HTTP, Credential, split_url
 from tooltrain.env.recorder.limits import Limits
 from tooltrain.env.recorder.mcp import MCP, Process, Url
 from tooltrain.env.recorder.plan import Plan
@@ -108,10 +110,9 @@ def _record_live(path: pathlib.Path, seed: int) -> None:
         max_attempts=_MAX_ATTEMPTS.value,
         max_seconds=_MAX_SECONDS.value,
     )
-    meta = {"source": _SOURCE.value}
-    if _SOURCE.value == "atlas":
-        meta = atlas.meta()
-    with _backend(path) as backend:
+    backend, server = _backend(path)
+    with backend:
+        meta = {"source": _SOURCE.value} | server
         plan = _plan(backend, path, seed)
         cache, report = world.record_world(path, backend, plan, limits, meta)
     print(f"{path} is there already" if report is None else "\n".join(report.lines()))
@@ -119,30 +120,50 @@ def _record_live(path: pathlib.Path, seed: int) -> None:
     cache.close()
 
 
-def _backend(path: pathlib.Path) -> Backend:
+def _backend(path: pathlib.Path) -> tuple[Backend, dict[str, str]]:
+    """The live tools, and which ones these are: another server may answer otherwise, so that
+    its answers must not go into the same cache. Holds no query and no command line, which
+    may have a credential in them."""
     source = _SOURCE.value
     if source == "atlas":
-        return Callables(atlas.pairs())
+        return Callables(atlas.pairs()), atlas.meta()
     if source == "booking":
-        return rapidapi_booking.backend(_booking_tools(path).values(), timeout_s=_TIMEOUT_S.value)
+        tools = _booking_tools(path).values()
+        return rapidapi_booking.backend(tools, timeout_s=_TIMEOUT_S.value), {}
     if source == "callables":
         found = world.attribute(_needed(_CALLABLES), "callables")
         found = found() if callable(found) else found
-        return Callables([p if isinstance(p, tuple) else described(p) for p in found])
+        pairs = [p if isinstance(p, tuple) else described(p) for p in found]
+        return Callables(pairs), {"callables": _CALLABLES.value}
     if source == "openapi":
         document = openapi.read(_needed(_DOCUMENT))
         credentials = document.credentials(_KEY.value) if _KEY.value else ()
         url = openapi.absolute(document.base_url, _URL.value)
-        return HTTP(url, document.endpoints, credentials, timeout_s=_TIMEOUT_S.value)
+        backend = HTTP(url, document.endpoints, credentials, timeout_s=_TIMEOUT_S.value)
+        content = pathlib.Path(_DOCUMENT.value).read_bytes()
+        return backend, {"url": _address(url), "document_sha256": _sha256(content)}
     if bool(_COMMAND.value) == bool(_URL.value):
         raise UserError("--source=mcp needs either --command='program arguments' or --url=URL")
     if _COMMAND.value:
         variables = (_KEY.value,) if _KEY.value else ()
         server = Process(tuple(shlex.split(_COMMAND.value)), variables)
+        which = {"command_sha256": _sha256(_COMMAND.value.encode())}
     else:
         key = Credential("Authorization", _KEY.value, prefix="Bearer ")
         server = Url(_URL.value, (key,) if _KEY.value else ())
-    return MCP(server, timeout_s=_TIMEOUT_S.value)
+        which = {"url": _address(_URL.value)}
+    return MCP(server, timeout_s=_TIMEOUT_S.value), which
+
+
+def _address(url: str) -> str:
+    """Scheme, host and path of a URL."""
+    parts = split_url(url, "--url")
+    host = parts.netloc.rpartition("@")[2]
+    return urllib.parse.urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _plan(backend: Backend, path: pathlib.Path, seed: int) -> Plan:

@@ -46,7 +46,8 @@ def inspect(
 def _samples(
     cache: Cache, tool: str, entries: int, samples: int, view: Projection
 ) -> Iterator[str]:
-    for i in range(min(samples, entries)):
-        arguments, response = cache.entry(tool, i * entries // samples)
+    count = min(samples, entries)
+    for i in range(count):
+        arguments, response = cache.entry(tool, i * entries // count)
         yield f"\n{tool} {json.dumps(arguments, ensure_ascii=False)}"
         yield f"  -> {view(tool, response)}"

@@ -43,9 +43,9 @@ class Tool:
 
     parameters: `{"type": "object", "properties": {...}, "required": [...]}` with the
     keywords type (one or several), enum, const, default, minimum, maximum, items,
-    properties, required, additionalProperties, anyOf, oneOf, allOf and local $ref; others
-    do not restrict. original_name: the name in the tool's source, which may not be an
-    OpenAI-safe one.
+    properties, required, additionalProperties (false or not), anyOf, oneOf, allOf and local
+    $ref; others do not restrict. original_name: the name in the tool's source, which may not
+    be an OpenAI-safe one.
     """
 
     name: str
@@ -65,8 +65,9 @@ class Tool:
 
     @functools.cached_property
     def _open(self) -> bool:
-        """Whether arguments beside the properties are taken: only if the schema says so."""
-        return bool(self.parameters.get("additionalProperties", False))
+        """Whether arguments beside the properties are taken: only if the schema says so, by
+        true or by a schema for them, which is not read."""
+        return self.parameters.get("additionalProperties") not in (False, None)
 
     @functools.cached_property
     def _default_texts(self) -> dict[str, str]:
@@ -157,15 +158,21 @@ def _branches(schema: Mapping[str, Json]) -> list[Mapping[str, Json]]:
     for name in ("anyOf", "oneOf"):
         if isinstance(schema.get(name), list) and schema[name]:
             rest = {k: v for k, v in schema.items() if k != name}
-            return [b for one in schema[name] for b in _branches({**rest, **_object(one)})]
+            return [b for one in schema[name] for b in _branches(_both(rest, _object(one)))]
     if isinstance(schema.get("allOf"), list):
         merged = {k: v for k, v in schema.items() if k != "allOf"}
         for one in schema["allOf"]:
-            merged |= _object(one)
+            merged = _both(merged, _object(one))
         return _branches(merged)
     if isinstance(schema.get("type"), list):
         return [{**schema, "type": kind} for kind in schema["type"]]
     return [schema]
+
+
+def _both(schema: Mapping[str, Json], more: Mapping[str, Json]) -> dict[str, Json]:
+    """The second over the first; the fields of an object are those that either names."""
+    properties = {**_object(schema.get("properties")), **_object(more.get("properties"))}
+    return {**schema, **more} | ({"properties": properties} if properties else {})
 
 
 def _is_number(value: Json) -> bool:
@@ -220,15 +227,24 @@ def _faults(value: Json, schema: Json, where: str) -> list[str]:
         return [
             f for i, v in enumerate(value) for f in _faults(v, schema["items"], f"{where}[{i}]")
         ]
-    if kind == "object" and "properties" in schema:
-        faults = [
-            f"missing {where}.{name}" for name in schema.get("required", ()) if name not in value
-        ]
-        for name, item in value.items():
-            if name in schema["properties"]:
-                faults += _faults(item, schema["properties"][name], f"{where}.{name}")
-        return faults
-    return []
+    return _field_faults(value, schema, where) if kind == "object" else []
+
+
+def _field_faults(value: Mapping[str, Json], schema: Mapping[str, Json], where: str) -> list[str]:
+    """Faults of an object's fields. Unlike an argument, a field beside the properties is taken
+    unless the schema says no."""
+    properties, required = _object(schema.get("properties")), schema.get("required")
+    closed = schema.get("additionalProperties") is False and "patternProperties" not in schema
+    # Schemas of draft 3 say `required: true` of a field itself.
+    needed = required if isinstance(required, list | tuple) else ()
+    faults = [f"missing {where}.{name}" for name in needed if name not in value]
+    for name, item in value.items():
+        if name in properties:
+            faults += _faults(item, properties[name], f"{where}.{name}")
+        elif closed:
+            allowed = ", ".join(properties) or "none"
+            faults.append(f"unknown {where}.{name[:_SHOWN_CHARS]}; allowed: {allowed}")
+    return faults
 
 
 def _range_faults(value: Json, schema: Mapping[str, Json], where: str) -> list[str]:

@@ -42,13 +42,15 @@ def verify(path: str | os.PathLike[str]) -> Verified:
     """Reads everything once, in constant memory: SQLite's own check; every blob decompresses
     to JSON; every key is its arguments' canonical one and its own; the digest holds.
 
-    Raises CacheError for a path that is no cache at all, UserError for one that a recorder
-    is writing.
+    Of a recording that a recorder is adding to, what is committed when this begins. Raises
+    CacheError for a path that is no cache at all, UserError for a recording that SQLite
+    cannot open (in a folder that may not be written to, say).
     """
     path = pathlib.Path(path)
     with _opened(path) as db:
         found = Verified()
         try:
+            db.execute("BEGIN")  # all reads see one state, whatever is added meanwhile
             for (line,) in db.execute("PRAGMA integrity_check(5)"):
                 if line != "ok":
                     found.fault(f"SQLite: {line}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import enum
 from typing import Literal
 
 import pytest
 
+from tooltrain.env.cache import CacheWriter
 from tooltrain.env.recorder.backend import ToolFailure
 from tooltrain.env.recorder.callables import Callables, described
 from tooltrain.env.recorder.schema_plan import plan_from_schemas
@@ -64,6 +67,33 @@ def test_what_has_no_name_cannot_be_called():
 
     with pytest.raises(UserError, match="values has no name"):
         described(spread)
+
+
+class Season(enum.Enum):
+    SUMMER = 1
+
+
+NEW_YEAR, NOTHING = datetime.date(2024, 1, 1), float("nan")
+
+
+def test_a_default_that_json_cannot_hold_is_not_told(tmp_path):
+    def weather(
+        day: datetime.date = NEW_YEAR,
+        season: Season = Season.SUMMER,
+        hours: tuple = (6, 18),
+        least: float = NOTHING,
+    ) -> dict:
+        return {}
+
+    tool, _ = described(weather)
+    assert {name: schema.get("default") for name, schema in tool.properties.items()} == {
+        "day": None,
+        "season": None,
+        "hours": [6, 18],
+        "least": None,
+    }
+    with CacheWriter.create(tmp_path / "c.sqlite") as writer:
+        writer.add_tool(tool)
 
 
 def test_schemas_alone_give_a_plan_where_they_list_values():

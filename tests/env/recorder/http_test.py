@@ -330,6 +330,24 @@ def test_a_missing_or_exposed_credential_is_one_clear_error(monkeypatch):
     assert "hunter22" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["http://host:abc", "http://[::1", "http://user:hunter22/@host"])
+def test_a_url_that_cannot_be_read_is_one_clear_error_without_it(url):
+    with pytest.raises(
+        UserError, match="base URL has a host or port that cannot be read"
+    ) as caught:
+        HTTP(url, [])
+    assert url not in str(caught.value)
+    assert "hunter22" not in str(caught.value)
+
+
+def test_what_a_response_may_hold_can_be_sent_or_is_a_failure(server):
+    endpoint = Endpoint(Tool("show", "", {"type": "object", "properties": {}}), "/show", "POST")
+    with HTTP(server.url, [endpoint, _endpoint("ok")]) as backend:
+        assert json.loads(backend.call("show", {"n": 2**70})["body"]) == {"n": 2**70}
+        with pytest.raises(ToolFailure, match="no valid HTTP request"):
+            backend.call("ok", {"n": "\ud800"})
+
+
 def test_a_plan_may_not_smuggle_the_credential_into_the_cache(server, tmp_path):
     schema = {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
     endpoint = Endpoint(Tool("ok", "", schema), "/ok")

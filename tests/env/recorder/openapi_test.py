@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tooltrain.env.cache import CacheWriter
 from tooltrain.env.recorder import openapi
 from tooltrain.env.recorder.http import Credential, Parameter
 from tooltrain.errors import UserError
@@ -101,6 +102,9 @@ def test_a_host_is_needed_from_document_or_user():
     assert openapi.absolute("https://a.org/v2", "http://localhost:1") == "http://localhost:1"
     with pytest.raises(UserError, match="names no host"):
         openapi.absolute("/v2", "")
+    for base_url, given in (("/v2", "http://[::1"), ("http://a:b/v2", ""), ("/v2", "http://a:b")):
+        with pytest.raises(UserError, match="has a host or port that cannot be read"):
+            openapi.absolute(base_url, given)
 
 
 def test_json_and_yaml_files_read_alike(tmp_path):
@@ -109,6 +113,60 @@ def test_json_and_yaml_files_read_alike(tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(DOCUMENT))
     a, b = openapi.read(tmp_path / "a.json"), openapi.read(tmp_path / "a.yaml")
     assert [e.tool.parameters for e in a.endpoints] == [e.tool.parameters for e in b.endpoints]
+
+
+def test_yaml_is_read_as_the_json_that_it_looks_like(tmp_path):
+    pytest.importorskip("yaml")
+    (tmp_path / "a.yaml").write_text(
+        "openapi: 3.0.0\n"
+        "paths:\n"
+        "  /a:\n"
+        "    get:\n"
+        "      operationId: a\n"
+        "      parameters:\n"
+        "      - {name: day, in: query, schema: {type: string, example: 2024-01-01}}\n"
+        "      - {name: at, in: query, schema: {enum: [2024-01-01T10:00:00Z]}}\n"
+        "      responses: {200: {description: fine}}\n"
+    )
+    (endpoint,) = openapi.read(tmp_path / "a.yaml").endpoints
+    assert endpoint.tool.properties["day"]["example"] == "2024-01-01"
+    assert endpoint.tool.properties["at"]["enum"] == ["2024-01-01T10:00:00Z"]
+    with CacheWriter.create(tmp_path / "c.sqlite") as writer:
+        writer.add_tool(endpoint.tool)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (": :", "is not YAML"),
+        ("a: 2024-02-30", "is not YAML"),
+        ("a: !!binary aGVsbG8=", "holds what JSON cannot"),
+        ("a: &b [*b]", "holds what JSON cannot"),
+    ],
+)
+def test_other_yaml_is_one_clear_error(tmp_path, text, message):
+    pytest.importorskip("yaml")
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        openapi.read(tmp_path / "a.yaml")
+
+
+def test_a_parameter_is_described_by_its_own_words_or_those_of_the_schema_it_refers_to():
+    kind, words = {"$ref": "#/components/schemas/Kind"}, {"description": "Which."}
+    given = [
+        {"name": "a", "in": "query", "schema": kind},
+        {"name": "b", "in": "query", "schema": kind} | words,
+        {"name": "c", "in": "query", "schema": {"type": "string"}},
+        {"name": "d", "in": "query", "content": {"text/plain": {}}},
+        {"name": "e", "in": "query", "schema": True},
+    ]
+    document = {
+        "paths": {"/a": {"get": {"parameters": given}}},
+        "components": {"schemas": {"Kind": {"type": "string", "description": "Of pet."}}},
+    }
+    (endpoint,) = openapi.parse(document).endpoints
+    told = {name: schema["description"] for name, schema in endpoint.tool.properties.items()}
+    assert told == {"a": "Of pet.", "b": "Which.", "c": "", "d": "", "e": ""}
 
 
 @pytest.mark.parametrize(

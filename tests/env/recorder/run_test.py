@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import random
 import threading
+import time
 
 import pytest
 
@@ -204,6 +205,26 @@ def test_a_response_that_is_no_json_is_a_failure(tmp_path):
     assert report.tools["get"].failed == 3
 
 
+@pytest.mark.parametrize("secrets", [Secrets(), Secrets(["s3cret-key!"])])
+def test_what_a_cache_can_hold_is_recorded_and_asked_with(tmp_path, secrets):
+    odd = [2**70, "\ud800", "plain"]
+    plan = Plan(
+        (
+            ToolPlan("list", {"page": Values((1,))}),
+            ToolPlan("look", {"id": Field("list", ("ids", "[]"))}),
+        )
+    )
+    look = _tool("look", id={})
+    backend = Callables([(LIST, lambda page: {"ids": odd}), (look, lambda id: {"found": id})])
+    backend.secrets = secrets
+    with Recording.open(tmp_path) as recording:
+        report = record(backend, plan, recording, progress=False)
+        assert [response for _, response in recording.entries("list")] == [{"ids": odd}]
+        found = [response["found"] for _, response in recording.entries("look")]
+    assert sorted(map(str, found)) == [str(2**70), "plain"]
+    assert report.tools["look"].invalid == 1  # half of a surrogate pair is no text
+
+
 def test_an_error_of_the_recorders_own_is_not_swallowed(tmp_path):
     def say(n, time):
         raise ZeroDivisionError
@@ -230,6 +251,15 @@ def test_the_bucket_keeps_its_rate_and_saves_up_a_burst():
     assert bucket.reserve(start + 100) == start + 100
     unbounded = TokenBucket(None)
     assert {unbounded.reserve(5.0) for _ in range(100)} == {5.0}
+
+
+def test_after_a_pause_the_bucket_keeps_its_rate(monkeypatch):
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    for burst, turns in ((1, [30, 30.1, 30.2, 30.3]), (3, [30, 30, 30, 30.1])):
+        bucket = TokenBucket(rate_per_s=10, burst=burst)
+        assert bucket.reserve(1000.0) == 1000.0
+        bucket.pause(30)
+        assert [bucket.reserve(1000.5) - 1000 for _ in range(4)] == pytest.approx(turns)
 
 
 def test_backoff_grows_to_its_bound_and_is_spread_out():

@@ -3,7 +3,9 @@ pairs of a tool and a function."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +30,8 @@ def described(function: Callable[..., Json]) -> tuple[Tool, Callable[..., Json]]
     """A function with the tool that its name, docstring and annotations describe.
 
     str, int, float, bool, list, dict, Literal and Optional are read; other annotations
-    restrict nothing. Raises UserError for a function of *args.
+    restrict nothing, and a default that JSON cannot hold is not told. Raises UserError for a
+    function of *args.
     """
     hints = typing.get_type_hints(function)
     properties, required = {}, []
@@ -41,7 +44,9 @@ def described(function: Callable[..., Json]) -> tuple[Tool, Callable[..., Json]]
         if parameter.default is parameter.empty:
             required.append(name)
         elif parameter.default is not None:
-            properties[name]["default"] = parameter.default
+            with contextlib.suppress(TypeError, ValueError):  # a date, an Enum: not in a schema
+                text = json.dumps(parameter.default, allow_nan=False)
+                properties[name]["default"] = json.loads(text)
     parameters = {"type": "object", "properties": properties, "required": required}
     return Tool(function.__name__, inspect.getdoc(function) or "", parameters), function
 

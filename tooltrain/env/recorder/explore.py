@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import graphlib
+import json
 import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -137,8 +138,8 @@ class Explorer:
     def requests(self, leg: Leg) -> Iterator[Request]:
         """The requests of a leg, each different from all that were asked before.
 
-        Those that the tool's schema finds fault with are left out and counted in
-        `invalid`.
+        Those that the tool's schema finds fault with, or that are no text, are left out and
+        counted in `invalid`.
         """
         tool, plan, asked = self._tools[leg.tool], self._plans[leg.tool], self._asked[leg.tool]
         groups = [
@@ -160,7 +161,7 @@ class Explorer:
             key = tool.canonical(arguments)
             if key in asked:
                 continue
-            if tool.validate(arguments):
+            if not _is_text(key) or tool.validate(arguments):
                 self.invalid[leg.tool] = self.invalid.get(leg.tool, 0) + 1
                 continue
             asked.add(key)
@@ -292,9 +293,21 @@ def values_at(value: Json, path: Path) -> Iterator[Json]:
         yield from values_at(value[path[0]], path[1:])
 
 
+def _is_text(key: str) -> bool:
+    """False for half of a surrogate pair, which no file and no request can hold."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _text(row: Row) -> bytes:
     # As text True is not 1, which Python's == would make one value.
-    return orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
+    try:
+        return orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # an integer beyond 64 bits, a lone surrogate
+        return json.dumps(row, sort_keys=True).encode()
 
 
 def _enumerated(schema: Mapping[str, Json]) -> tuple[Json, ...]:

@@ -29,6 +29,7 @@ import orjson
 from tooltrain.env.recorder import secrets
 from tooltrain.env.recorder.backend import Backend, Denied, ToolFailure, Unavailable
 from tooltrain.env.recorder.opener import Deadline, opener
+from tooltrain.env.response import encode
 from tooltrain.env.schema import Tool, number_text
 from tooltrain.errors import UserError
 from tooltrain.types import Json
@@ -98,7 +99,7 @@ class HTTP(Backend):
     document, returns what is recorded, and raises ToolFailure where a 2xx is a failure all
     the same. timeout_s: of a whole request, redirects and slow bodies included; opening a
     connection may take as long again. Raises UserError when a credential's variable is not
-    set, or when it would travel unencrypted to another machine.
+    set, or when it would travel unencrypted to another machine, or for a URL that is none.
     """
 
     def __init__(
@@ -112,16 +113,14 @@ class HTTP(Backend):
         timeout_s: float = 30.0,
         max_body_bytes: int = 64 << 20,
     ):
-        parts = urllib.parse.urlsplit(base_url)
+        parts = split_url(base_url, "the base URL")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise UserError(
                 f"the base URL must be http(s)://host/…, with no credentials in it, got a "
                 f"{parts.scheme or 'scheme-less'} one"
             )
-        if credentials and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-            raise UserError(
-                f"credentials would go to {parts.hostname} unencrypted; use its https URL"
-            )
+        if credentials:
+            check_encrypted(parts)
         values = {c.variable: secrets.from_environment(c.variable) for c in credentials}
         self.secrets = secrets.Secrets(values.values())
         self._credentials = [(c, c.prefix + values[c.variable]) for c in credentials]
@@ -137,8 +136,8 @@ class HTTP(Backend):
         self._opener = opener(self._deadline)
 
     def call(self, tool: str, arguments: Mapping[str, Json]) -> Json:
-        request = self._request(self._endpoints[tool], arguments)
         try:
+            request = self._request(self._endpoints[tool], arguments)
             with self._deadline.after(self._timeout_s):
                 body = self._follow(request)
         except (OSError, http.client.HTTPException) as error:
@@ -178,7 +177,7 @@ class HTTP(Backend):
                 fields[name] = value
         body = None
         if fields:
-            body = orjson.dumps(fields)
+            body = encode(fields)
             headers["Content-Type"] = "application/json"
         url = self._base + path + ("?" + urllib.parse.urlencode(query) if query else "")
         return _Sent(endpoint.method, url, headers, body)
@@ -254,6 +253,25 @@ class HTTP(Backend):
         if answer.length or (unzip is not None and not unzip.eof):
             raise Unavailable("the response was cut off")
         return b"".join(chunks)
+
+
+def split_url(url: str, what: str) -> urllib.parse.SplitResult:
+    """The parts of `what`. Raises UserError where its host or port cannot be read."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        parts.port  # noqa: B018  raises too
+    except ValueError:
+        # Without the URL: a credential may be in it.
+        raise UserError(
+            f"{what} has a host or port that cannot be read; write it as http(s)://host:port/…"
+        ) from None
+    return parts
+
+
+def check_encrypted(url: urllib.parse.SplitResult) -> None:
+    """Raises UserError where credentials would travel unencrypted to another machine."""
+    if url.scheme == "http" and url.hostname not in _LOOPBACK:
+        raise UserError(f"credentials would go to {url.hostname} unencrypted; use its https URL")
 
 
 def _failure(status: int, error: urllib.error.HTTPError) -> ToolFailure:

@@ -80,7 +80,7 @@ class TokenBucket:
     def reserve(self, now: float) -> float:
         """Takes the next turn; the time at which it may be used, `now` or later."""
         with self._lock:
-            self._next = max(self._next, now - self._slack_s)
+            self._next = max(self._next, max(now, self._paused_until) - self._slack_s)
             turn = max(self._next, now, self._paused_until)
             self._next += self._interval_s
             return turn

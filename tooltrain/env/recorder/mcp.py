@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import dataclasses
 import importlib.util
 import logging
-import os
 import pathlib
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from tooltrain.env.recorder import secrets
 from tooltrain.env.recorder.backend import Backend, Denied, ToolFailure, Unavailable
-from tooltrain.env.recorder.http import PASSING_STATUSES, Credential, retry_after_s
+from tooltrain.env.recorder.http import (
+    PASSING_STATUSES,
+    Credential,
+    check_encrypted,
+    retry_after_s,
+    split_url,
+)
 from tooltrain.env.schema import Tool, safe_name
 from tooltrain.errors import UserError
 from tooltrain.types import Json
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
     import mcp
 
 _MAX_PAGES = 100  # of tools, from a server whose paging never ends
+_CONNECT_TIMEOUT_S = 60.0  # of a server that is started, and of its list of tools
 _GRACE_S = 5.0  # beyond a call's own time-out, before it is given up from outside
 # JSON-RPC 2.0, section 5.1, and the codes that the MCP SDK adds.
 _INVALID_REQUEST, _INTERNAL_ERROR = -32600, -32603
@@ -49,7 +56,6 @@ class Process:
 
     command: tuple[str, ...]
     variables: tuple[str, ...] = ()
-    directory: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,29 +69,29 @@ class Url:
 class MCP(Backend):
     """Tools of one MCP server; a connection that breaks is opened anew by the next call.
 
-    Raises UserError when the SDK is not installed, the server cannot be reached within
-    `connect_timeout_s`, or a credential's variable is not set.
+    Raises UserError when the SDK is not installed, the server cannot be reached or does not list
+    its tools, two of them have one name, a credential's variable is not set, or it would travel
+    unencrypted to another machine.
     """
 
-    def __init__(
-        self, server: Process | Url, *, timeout_s: float = 60.0, connect_timeout_s: float = 60.0
-    ):
+    def __init__(self, server: Process | Url, *, timeout_s: float = 60.0):
         if importlib.util.find_spec("mcp") is None:
             raise UserError("MCP servers need the extra `mcp`: pip install 'tooltrain[mcp]'")
         self._server = server
-        self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
+        self._timeout_s = timeout_s
         if isinstance(server, Process):
             names = server.variables
         else:
             names = tuple(credential.variable for credential in server.credentials)
             if any(credential.place != "header" for credential in server.credentials):
                 raise UserError("credentials of an MCP server go into headers")
+            if names:
+                check_encrypted(split_url(server.url, "the MCP server's URL"))
         self._values = {name: secrets.from_environment(name) for name in names}
         self.secrets = secrets.Secrets(self._values.values())
         if self._values:  # the SDK logs lines of a server that it cannot read
             logging.getLogger("mcp").propagate = False
             logging.getLogger("mcp").addHandler(logging.NullHandler())
-        self._refused: tuple[int, float | None] | None = None  # last HTTP status >= 400
         self._log = tempfile.NamedTemporaryFile("w+", prefix="mcp-", suffix=".log")  # noqa: SIM115
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -93,7 +99,8 @@ class MCP(Backend):
         self._thread.start()
         self._session: _Session | None = None
         try:
-            listed = self._run(self._list(self._connected()), connect_timeout_s)
+            session = self._connected()
+            self._describe(self._answer(session, self._list(session), _CONNECT_TIMEOUT_S))
         except ToolFailure as error:
             message = self.secrets.redact(str(error))
             self.close()
@@ -101,11 +108,15 @@ class MCP(Backend):
         except BaseException:
             self.close()
             raise
+
+    def _describe(self, listed: Sequence[mcp.Tool]) -> None:
         self.tools = {}
         for tool in listed:
             name = safe_name(tool.name)
             if name in self.tools:
-                raise UserError(f"the server has two tools that read {name} as an OpenAI name")
+                raise UserError(
+                    f"the server has two tools that read {name} as an OpenAI name; rename one"
+                )
             self.tools[name] = Tool(name, tool.description or "", tool.input_schema, tool.name)
         self.read_only = frozenset(
             safe_name(t.name) for t in listed if t.annotations and t.annotations.read_only_hint
@@ -115,12 +126,7 @@ class MCP(Backend):
         session = self._connected()
         name = self.tools[tool].original_name
         call = session.client.call_tool(name, dict(arguments), self._timeout_s)
-        try:
-            result = self._run(call, self._timeout_s + _GRACE_S)
-        except Unavailable:
-            raise
-        except Exception as error:
-            raise self._failure(error, session) from None
+        result = self._answer(session, call, self._timeout_s + _GRACE_S)
         if result.is_error:
             raise ToolFailure(_said(result) or "the tool reports an error without saying which")
         return _response(result)
@@ -137,13 +143,17 @@ class MCP(Backend):
             self._loop.close()
         self._log.close()
 
-    def _run(self, work: Any, timeout_s: float) -> Any:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+    def _answer(self, session: _Session, work: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
+        """What the server answers to `work`; a ToolFailure if it does not."""
+        status = _Status()
+        future = asyncio.run_coroutine_threadsafe(_watched(work, status), self._loop)
         try:
             return future.result(timeout_s)
         except concurrent.futures.TimeoutError:
             future.cancel()
             raise Unavailable(f"no answer within {timeout_s:g} s") from None
+        except Exception as error:
+            raise self._failure(error, session, status) from None
 
     def _connected(self) -> _Session:
         with self._lock:
@@ -157,7 +167,7 @@ class MCP(Backend):
             try:
                 concurrent.futures.wait(
                     (session.ready, session.task),
-                    self._connect_timeout_s,
+                    _CONNECT_TIMEOUT_S,
                     concurrent.futures.FIRST_COMPLETED,
                 )
                 if session.ready.done():
@@ -165,7 +175,7 @@ class MCP(Backend):
             finally:
                 session.broken |= not session.ready.done()
             error = session.task.exception() if session.task.done() else None
-            reason = _root(error) if error else f"no answer within {self._connect_timeout_s:g} s"
+            reason = _root(error) if error else f"no answer within {_CONNECT_TIMEOUT_S:g} s"
             raise Unavailable(f"no MCP server: {reason}{self._last_words()}")
 
     def _end(self, session: _Session) -> None:
@@ -183,19 +193,14 @@ class MCP(Backend):
                 command=self._server.command[0],
                 args=list(self._server.command[1:]),
                 env=dict(self._values),
-                cwd=self._server.directory,
             )
             transport = mcp.stdio_client(parameters, errlog=self._log)
-            async with mcp.Client(
-                transport, read_timeout_seconds=self._connect_timeout_s
-            ) as client:
+            async with mcp.Client(transport, read_timeout_seconds=_CONNECT_TIMEOUT_S) as client:
                 await session.opened(client)
         else:
             async with self._http_client() as http:
                 transport = streamable_http_client(self._server.url, http_client=http)
-                async with mcp.Client(
-                    transport, read_timeout_seconds=self._connect_timeout_s
-                ) as client:
+                async with mcp.Client(transport, read_timeout_seconds=_CONNECT_TIMEOUT_S) as client:
                     await session.opened(client)
 
     def _http_client(self) -> httpx2.AsyncClient:
@@ -203,16 +208,17 @@ class MCP(Backend):
 
         headers = {c.name: c.prefix + self._values[c.variable] for c in self._server.credentials}
 
-        async def keep_refusal(response: httpx2.Response) -> None:
-            if response.status_code >= 400:  # the SDK's error says neither status nor header
-                waits = retry_after_s(response.headers.get("Retry-After"))
-                self._refused = response.status_code, waits
+        async def keep_status(response: httpx2.Response) -> None:
+            status = _STATUS.get()
+            if status is not None and response.request.method == "POST":
+                status.code = response.status_code
+                status.retry_after_s = retry_after_s(response.headers.get("Retry-After"))
 
         # The SDK itself follows redirects, within the URL's origin only.
         return httpx2.AsyncClient(
             headers=headers,
             timeout=httpx2.Timeout(self._timeout_s),
-            event_hooks={"response": [keep_refusal]},
+            event_hooks={"response": [keep_status]},
         )
 
     async def _list(self, session: _Session) -> list[mcp.Tool]:
@@ -225,7 +231,7 @@ class MCP(Backend):
                 break
         return tools
 
-    def _failure(self, error: Exception, session: _Session) -> ToolFailure:
+    def _failure(self, error: Exception, session: _Session, status: _Status) -> ToolFailure:
         import mcp
 
         if not isinstance(error, mcp.MCPError):
@@ -235,14 +241,12 @@ class MCP(Backend):
                 return ToolFailure(str(error))
             session.broken = True
             return Unavailable(f"the connection broke ({type(error).__name__})")
-        refused, self._refused = self._refused, None
-        if error.code == _INTERNAL_ERROR and refused is not None:
-            status, waits = refused
-            message = f"HTTP {status} {error}"
-            if status in (401, 403):
+        if error.code == _INTERNAL_ERROR and status.code >= 400:
+            message = f"HTTP {status.code} {error}"
+            if status.code in (401, 403):
                 return Denied(message)
-            if status in PASSING_STATUSES or status >= 500:
-                return Unavailable(message, waits)
+            if status.code in PASSING_STATUSES or status.code >= 500:
+                return Unavailable(message, status.retry_after_s)
             return ToolFailure(message)
         ended = error.code == _INVALID_REQUEST and "terminated" in str(error)
         if error.code == _CONNECTION_CLOSED or ended:
@@ -256,7 +260,25 @@ class MCP(Backend):
         """The last line that a server process wrote to stderr."""
         lines = pathlib.Path(self._log.name).read_text(errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        return f" ({said[-1]})" if said and os.path.exists(self._log.name) else ""
+        return f" ({said[-1]})" if said else ""
+
+
+@dataclasses.dataclass
+class _Status:
+    """How HTTP answered the last POST of one request to the server, which the SDK's error does
+    not say. code: 0 before there is an answer, and over stdio."""
+
+    code: int = 0
+    retry_after_s: float | None = None
+
+
+# The SDK posts a message in the context in which it was sent.
+_STATUS: contextvars.ContextVar[_Status | None] = contextvars.ContextVar("_STATUS", default=None)
+
+
+async def _watched(work: Coroutine[Any, Any, Any], status: _Status) -> Any:
+    _STATUS.set(status)
+    return await work
 
 
 class _Session:

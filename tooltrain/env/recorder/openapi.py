@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 
-from tooltrain.env.recorder.http import Credential, Endpoint, Parameter
+from tooltrain.env.recorder.http import Credential, Endpoint, Parameter, split_url
 from tooltrain.env.schema import Tool, safe_name
 from tooltrain.errors import UserError
 from tooltrain.types import Json
@@ -66,9 +66,14 @@ def _yaml(text: bytes, path: pathlib.Path) -> Json:
     except ImportError:
         raise UserError(f"{path}: YAML needs `pip install pyyaml`; or convert to JSON") from None
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        read = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # the second of a date that is none
         raise UserError(f"{path} is not YAML ({str(error).splitlines()[0]})") from None
+    try:
+        # As the document reads in JSON: YAML makes a date of 2024-01-01, a number of a key 200.
+        return orjson.loads(orjson.dumps(read, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z))
+    except TypeError as error:
+        raise UserError(f"{path} holds what JSON cannot ({error}); write it as JSON") from None
 
 
 def parse(document: Mapping[str, Json]) -> Document:
@@ -94,12 +99,14 @@ def parse(document: Mapping[str, Json]) -> Document:
 def absolute(base_url: str, given: str) -> str:
     """The URL to ask: `given` if the user gave one, joined with a relative server URL.
 
-    Raises UserError when there is no host in either.
+    Raises UserError when there is no host in either, or one that cannot be read.
     """
-    url = urllib.parse.urljoin(given, base_url) if given else base_url
-    if given and urllib.parse.urlsplit(base_url).hostname:
-        url = given
-    if not urllib.parse.urlsplit(url).hostname:
+    whole = split_url(base_url, "the document's server URL").hostname is not None
+    split_url(given, "--url")
+    url = given or base_url
+    if given and not whole:
+        url = urllib.parse.urljoin(given, base_url)
+    if not split_url(url, "the URL").hostname:
         raise UserError(f"the document names no host (server {base_url!r}); give --url=https://…")
     return url
 
@@ -130,8 +137,11 @@ def _endpoint(
         if place == "cookie" or argument.lower() in filled:
             continue
         content = list(parameter.get("content", {}).values())
-        schema = dict(parameter.get("schema") or (content[0].get("schema") if content else {}))
-        schema.setdefault("description", parameter.get("description", ""))
+        given = parameter.get("schema") or ((content[0] or {}).get("schema") if content else None)
+        schema = dict(given) if isinstance(given, Mapping) else {}  # `true`, or nothing, is any
+        words = parameter.get("description", "")
+        if words or "$ref" not in schema:  # beside a reference "" would hide what that one says
+            schema.setdefault("description", words)
         properties[argument] = schema
         if parameter.get("required") or place == "path":
             required.append(argument)

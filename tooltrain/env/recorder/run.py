@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Iterator
 
-import orjson
 import tqdm
 
 from tooltrain.env.cache import Edge
@@ -27,6 +26,7 @@ from tooltrain.env.recorder.explore import Explorer, Leg, Request
 from tooltrain.env.recorder.limits import Limits, TokenBucket, backoff
 from tooltrain.env.recorder.plan import Field, Plan, Together
 from tooltrain.env.recording import Recording
+from tooltrain.env.response import encode
 from tooltrain.errors import UserError
 from tooltrain.types import Json
 
@@ -115,7 +115,7 @@ def record(
     """
     explorer = Explorer(backend.tools, plan)
     for tool in sorted(plan.tools, key=lambda tool: tool.tool):
-        described = orjson.dumps(dataclasses.asdict(backend.tools[tool.tool])).decode()
+        described = encode(dataclasses.asdict(backend.tools[tool.tool])).decode()
         if backend.secrets.found_in(described):
             raise UserError(f"the description of {tool.tool} holds a credential; not recorded")
         recording.add_tool(backend.tools[tool.tool])
@@ -312,7 +312,7 @@ class _Run:
     def _store(self, request: Request, response: Json) -> ToolFailure | None:
         secrets = self._backend.secrets
         try:
-            if secrets and secrets.found_in(request.key + orjson.dumps(response).decode()):
+            if secrets and secrets.found_in(request.key + encode(response).decode()):
                 return ToolFailure("the request or its response holds a credential")
             self._recording.add(request.tool, request.arguments, response)
         except (TypeError, ValueError, RecursionError) as error:

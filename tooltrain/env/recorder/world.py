@@ -89,16 +89,18 @@ def _meta(cache: Cache, name: str) -> str:
 
 
 def attribute(reference: str, flag: str) -> Any:
-    """What `module:name` names. Raises UserError when there is no such thing."""
+    """What `module:name` names. Raises UserError when there is no such thing, and what the
+    module itself raises."""
     module, _, name = reference.partition(":")
+    if not (module and name):
+        raise UserError(f"--{flag}={reference}: write it as module:attribute")
     try:
-        found = getattr(importlib.import_module(module), name) if module and name else None
+        imported = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(f"--{flag}={reference}: {error}; run from the folder that has it") from None
-    except AttributeError:
-        raise UserError(f"--{flag}={reference}: module {module} has no {name}") from None
+    found = getattr(imported, name, None)
     if found is None:
-        raise UserError(f"--{flag}={reference}: write it as module:attribute")
+        raise UserError(f"--{flag}={reference}: module {module} has no {name}")
     return found
 
 
