@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
 from tooltrain.data.traces import write_jsonl
+from tooltrain.env.cache import CacheWriter
+from tooltrain.env.environment import open_environment
+from tooltrain.env.schema import Tool
 from tooltrain.errors import UserError
 from tooltrain.synthesis.check import check_file, report_lines, verdicts
-from tooltrain.types import GoldCall, Trace
+from tooltrain.types import Binding, GoldCall, Trace
 
 
 def test_of_the_released_traces_a_literal_check_passes_23_and_normalising_27(reference_dir):
@@ -66,19 +70,60 @@ def test_a_value_from_nowhere_is_named_with_its_reason():
 
 
 @pytest.mark.parametrize(
+    ("query", "explained"), [("a hotel in Rome", 1), ("the second hotel in Rome", 2)]
+)
+def test_a_binding_is_explained_by_what_the_query_says_of_its_element(tmp_path, query, explained):
+    find, stay = _trace(query, "bbbb").calls
+    binding = Binding("hotel", 0, ("hotels", 1, "id"), "nth(2)")
+    bound = dataclasses.replace(stay, bindings=(binding,))
+    trace = dataclasses.replace(_trace(query, "bbbb"), calls=(find, bound))
+    write_jsonl(tmp_path / "t.jsonl", [trace])
+    found = check_file(tmp_path / "t.jsonl")
+    assert found["arguments"] == {"all": 2, "literal": 2, "normalising": 2, "explained": explained}
+    assert found["traces"]["explained"] == explained - 1
+
+
+def test_each_trace_is_checked_against_its_own_responses(tmp_path):
+    text = {"type": "string"}
+    with CacheWriter.create(tmp_path / "c.sqlite") as writer:
+        for tool, argument in (("find", "name"), ("stay", "hotel")):
+            writer.add_tool(Tool(tool, "", {"properties": {argument: text}}))
+        writer.add_entry("find", {"name": "Rome"}, LIST)
+    traces = []
+    for id_ in ("aaaa", "cccc"):
+        trace = _trace("the first hotel in Rome", id_)
+        own = {"hotels": [{"id": id_}]}
+        traces.append(dataclasses.replace(trace, responses=(own, {})))
+    with (tmp_path / "t.jsonl").open("w") as file:
+        for trace in traces:
+            steps = [
+                {
+                    "ground_truth": {"function": call.name, "arguments": call.arguments},
+                    "execution_result": {"execution_result": response},
+                }
+                for call, response in zip(trace.calls, trace.responses, strict=True)
+            ]
+            file.write(json.dumps({"query": trace.query, "steps": steps}) + "\n")
+    environment = open_environment(str(tmp_path / "c.sqlite"))
+    found = check_file(tmp_path / "t.jsonl", environment)
+    assert found["traces"]["normalising"] == 2
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "holds no trace"),
         ("{nothing", "line 1: neither a trace of"),
         ('{"query": "x"}', "line 1: neither a trace of"),
         ("[]", "line 1: neither a trace of"),
+        ("SQLite format 3\0\xff", "cannot read .*x.jsonl: it is no text in UTF-8"),
     ],
 )
 def test_a_file_without_traces_is_one_clear_error(tmp_path, text, message):
-    (tmp_path / "x.jsonl").write_text(text)
+    (tmp_path / "x.jsonl").write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=message):
         check_file(tmp_path / "x.jsonl")
-    with pytest.raises(UserError, match="No such file"):
+    with pytest.raises(UserError, match=r"cannot read .*none\.jsonl: No such file"):
         check_file(tmp_path / "none.jsonl")
 
 

@@ -16,7 +16,7 @@ from tooltrain.env.schema import Tool
 from tooltrain.synthesis import draws
 from tooltrain.synthesis.compile import Compiled
 from tooltrain.synthesis.draws import Filler, Sampler
-from tooltrain.synthesis.network import NoFilling
+from tooltrain.synthesis.network import NoFilling, network_of
 from tooltrain.synthesis.philox import key_of
 from tooltrain.synthesis.sampler import Recorded, fillings
 from tooltrain.synthesis.workflow import SlotEdge, WorkflowError, canonical
@@ -277,6 +277,37 @@ def test_edges_that_hold_alone_but_not_together_are_named():
             Filler(flow, _compiled(recorded), max_rows)
         assert flow.id in str(error.value)
         assert "(slot " in str(error.value)
+
+
+# a is on two cycles: over b and c only its first call can be filled, over d and e its second.
+_APART = {
+    "a": [({"x": 0}, {"id": 0}), ({"x": 1}, {"id": 1})],
+    "b": [({"x": 0}, {"id": 0}), ({"x": 1}, {"id": 1})],
+    "c": [({"x": 0, "y": 0}, {}), ({"x": 1, "y": 0}, {}), ({"x": 0, "y": 1}, {})],
+    "d": [({"x": 0}, {"id": 0}), ({"x": 1}, {"id": 1})],
+    "e": [({"x": 1, "y": 1}, {}), ({"x": 1, "y": 0}, {}), ({"x": 0, "y": 1}, {})],
+}
+_TWO_CYCLES = canonical(
+    "abcde",
+    [
+        SlotEdge(1, "x", 0, ("id",)),
+        SlotEdge(2, "x", 0, ("id",)),
+        SlotEdge(2, "y", 1, ("id",)),
+        SlotEdge(3, "x", 0, ("id",)),
+        SlotEdge(4, "x", 0, ("id",)),
+        SlotEdge(4, "y", 3, ("id",)),
+    ],
+)
+
+
+def test_cycles_that_can_be_filled_each_but_not_together_are_no_filling():
+    compiled = _compiled(_APART)
+    network = network_of(_TWO_CYCLES, compiled)
+    assert [len(factor.rows) for factor in network.factors] == [1, 1]
+    assert network.count == 0
+    assert small_caches.brute_force(_TWO_CYCLES, compiled.cache)[0] == set()
+    with pytest.raises(NoFilling, match="every edge alone can hold, all together cannot"):
+        Filler(_TWO_CYCLES, compiled)
 
 
 def test_a_tool_without_recorded_calls_is_named():

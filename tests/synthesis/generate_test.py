@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import itertools
@@ -18,6 +19,7 @@ from tooltrain.env.environment import open_environment
 from tooltrain.env.projection import leaf_values
 from tooltrain.errors import UserError
 from tooltrain.synthesis.derive import at_path, underivable
+from tooltrain.synthesis.drafts import Draft
 from tooltrain.synthesis.generate import (
     TEST,
     TEST_WORKFLOWS,
@@ -25,10 +27,12 @@ from tooltrain.synthesis.generate import (
     TRAIN_RL,
     VALIDATION,
     Settings,
+    _split,
     generate,
 )
 from tooltrain.synthesis.provenance import is_specific, value_text
 from tooltrain.synthesis.statements import is_name
+from tooltrain.synthesis.workflow import Workflow
 from tooltrain.types import Call
 
 # Words of enumerations and kinds of places; no one is an entity.
@@ -213,3 +217,14 @@ def test_a_cache_without_samples_is_one_clear_error(tmp_path):
 def test_a_setting_out_of_range_is_one_clear_error(field, value):
     with pytest.raises(UserError, match=f"config.synthesis: .*{field}"):
         Settings("booking", **{field: value})
+
+
+def test_a_filling_without_an_entity_is_counted_as_such():
+    workflow = Workflow(("find",), ())
+    names = [{"rome"}, {"oslo"}, {"rome", "oslo"}, set()]
+    drafts = [Draft(workflow, (), (), (), frozenset(entities)) for entities in names]
+    count = collections.Counter({workflow.id: len(drafts)})
+    rejected: collections.Counter[str] = collections.Counter()
+    splits = _split(drafts, count, frozenset(), Settings("booking"), rejected)
+    assert rejected["no entity to split by"] == 1
+    assert sum(map(len, splits.values())) + sum(rejected.values()) == len(drafts)

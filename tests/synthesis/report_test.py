@@ -42,6 +42,13 @@ def test_the_lines_tell_each_split_and_the_rejections(found):
     assert test.endswith("0% of its calls are in train, 100% in ComplexFuncBench")
 
 
+def test_a_cache_without_samples_is_not_compared_with_the_benchmark(found):
+    shapes = {name: s for name, s in found["shapes"].items() if name in found["splits"]}
+    lines = report_lines(found | {"shapes": shapes})
+    (test,) = (line for line in lines if line.startswith("test:"))
+    assert test.endswith("0% of its calls are in train")
+
+
 def test_shapes_stand_beside_the_benchmark_s(found):
     shapes = found["shapes"]
     assert shapes["ComplexFuncBench"]["calls"]["mean"] == 5.07  # 5,070 calls of 1,000 samples

@@ -78,7 +78,10 @@ def test_what_cannot_be_said_is_counted_and_then_an_error(planned, booking_envir
     mute = dataclasses.replace(SETTINGS, suite="mine")
     write = TraceWriter(booking_environment, mute)
     stream = TraceStream(TRAIN, [draft], mute, write, 5)
-    with pytest.raises(UserError, match="most often: no phrasings for the suite mine"):
+    with pytest.raises(
+        UserError,
+        match="no words for 1 fillings in a row; most often: no phrasings for the suite mine",
+    ):
         stream[0]
     assert stream.rejected == {"no phrasings for the suite mine": 3}
     with pytest.raises(UserError, match="has no filling"):

@@ -20,11 +20,17 @@ from tooltrain.data.traces import trace_from_json
 from tooltrain.env.environment import Environment
 from tooltrain.env.projection import NAMING, leaf_values
 from tooltrain.errors import UserError
-from tooltrain.synthesis.derive import at_path, binding_fault, is_default, shown_texts, underivable
+from tooltrain.synthesis.derive import (
+    at_path,
+    binding_fault,
+    is_default,
+    selector_faults,
+    shown_texts,
+)
 from tooltrain.synthesis.provenance import value_text
 from tooltrain.synthesis.readings import Reading, holds
 from tooltrain.synthesis.wordings import ORDINALS, superlatives
-from tooltrain.types import Call, GoldCall, Json, Observation, ObservationKind, Trace
+from tooltrain.types import Call, GoldCall, Json, Trace
 
 BOUND, DEFAULT = "bound to an earlier response", "the schema's default"
 NOT_STATED = "not stated"
@@ -52,27 +58,36 @@ class Verdict:
 def read_traces(path: str | os.PathLike[str]) -> Iterator[tuple[Trace, bool]]:
     """(trace, whether it names its bindings) of each line.
 
-    Raises UserError for a line that is no trace, naming the line.
+    Raises UserError for a line that is no trace, naming the line, and for a file that
+    cannot be read.
     """
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            if "steps" in record:
+                yield _released(record, number), False
+            else:
+                yield trace_from_json(record), True
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{path}, line {number}: neither a trace of `synthesize --export` (query, "
+                f"calls, ...) nor one of the paper's release (query, steps): {error!r}"
+            ) from error
+
+
+def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
     try:
-        lines = open(path, encoding="utf-8")  # noqa: SIM115 - closed by the with below
+        with open(path, encoding="utf-8") as file:
+            yield from file
     except OSError as error:
-        raise UserError(f"--check={path}: {error.strerror}") from error
-    with lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-                if "steps" in record:
-                    yield _released(record, number), False
-                else:
-                    yield trace_from_json(record), True
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise UserError(
-                    f"{path}, line {number}: neither a trace of `synthesize --export` (query, "
-                    f"calls, ...) nor one of the paper's release (query, steps): {error!r}"
-                ) from error
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"cannot read {path}: it is no text in UTF-8 ({error.reason}); give a trace file, "
+            "JSON lines"
+        ) from error
 
 
 def _released(record: Mapping[str, Any], number: int) -> Trace:
@@ -115,6 +130,9 @@ def verdicts(trace: Trace, environment: Environment | None, *, has_bindings: boo
                 if name in bindings:
                     fault = binding_fault(bindings[name], value, trace, views)
                     way, reason = (None, fault) if fault else (BOUND, "")
+                    if not fault:
+                        alone = dataclasses.replace(call, bindings=(bindings[name],))
+                        explained = not selector_faults(alone, reading, views)
                 elif is_default(tools, call, name):
                     way = DEFAULT
                 elif how:
@@ -152,10 +170,12 @@ def _with_responses(trace: Trace, environment: Environment | None) -> Trace:
 
 
 def _view(trace: Trace, index: int, environment: Environment | None) -> str:
-    call = Call(trace.calls[index].name, trace.calls[index].arguments)
-    if environment is not None and environment.execute(call).ok:
-        return environment.show(call, Observation(ObservationKind.OK, trace.responses[index]))
-    return json.dumps(trace.responses[index], ensure_ascii=False)
+    # Of the trace's own response: `Environment.show` knows one view a request, and traces of
+    # other recordings answer the same request differently.
+    name, response = trace.calls[index].name, trace.responses[index]
+    if environment is not None and name in environment.tools:
+        return environment.projection(name, response)
+    return json.dumps(response, ensure_ascii=False)
 
 
 def _sources(
@@ -241,12 +261,6 @@ def check_file(
     examples: list[str] = []
     for trace, has_bindings in read_traces(path):
         found = verdicts(trace, environment, has_bindings=has_bindings)
-        explained = all(v.explained for v in found)
-        if has_bindings:
-            whole = _with_responses(trace, environment)
-            views = [_view(whole, i, environment) for i in range(len(whole.calls))]
-            faults = underivable(whole, views, environment.tools if environment else {})
-            explained = not any(fault.startswith("selector") for fault in faults)
         for verdict in found:
             arguments["all"] += 1
             arguments["literal"] += verdict.literal and verdict.way is not None
@@ -267,7 +281,7 @@ def check_file(
         if derivable and not literal:
             gained[" and ".join(sorted({v.way for v in found if v.way and not v.literal}))] += 1
         traces["normalising"] += derivable
-        traces["explained"] += derivable and explained
+        traces["explained"] += derivable and all(v.explained for v in found)
     if not traces["all"]:
         raise UserError(f"{path} holds no trace")
     names = ("all", "literal", "normalising", "explained")

@@ -112,25 +112,17 @@ class Shown:
 class Compiled:
     """A cache's entries by tool, and relations between them, made once each.
 
-    projection: with one, a call feeds another only if the value is visible in the view,
-    its element has a selector of `kinds`, and edges through one list share its element; and
-    a call is admitted only if no edge is needed to say its arguments (`admitted`). So every
-    filling can be played from the views and put in words. Without one an edge holds if the
-    value is anywhere at its path.
+    projection: with one, a call feeds another only if the value is visible in the view, its
+    element has a selector, and edges through one list share its element; and a call is
+    admitted only if no edge is needed to say its arguments (`admitted`). So every filling can
+    be played from the views and put in words. Without one an edge holds if the value is
+    anywhere at its path.
     """
 
-    def __init__(
-        self,
-        cache: Cache,
-        projection: Projection | None = None,
-        kinds: Sequence[str] = SELECTORS,
-    ):
-        if unknown := sorted(set(kinds) - set(SELECTORS)):
-            raise ValueError(f"no selectors {unknown}; allowed: {', '.join(SELECTORS)}")
+    def __init__(self, cache: Cache, projection: Projection | None = None):
         self.cache, self.tools = cache, cache.tools()
         self.digest = cache.digest
         self._projection = projection
-        self._kinds = frozenset(kinds)
         self._arguments: dict[str, tuple[dict[str, Json], ...]] = {}
         self._unsayable: dict[str, tuple[frozenset[str], ...]] = {}
         self._relations: dict[Group, Relation] = {}
@@ -193,9 +185,7 @@ class Compiled:
             if group in self._relations:
                 continue
             plain = _without_selectors(group)
-            if plain == group:
-                by_source[group.source].append(group)
-            elif plain in self._relations:  # read again only what can be in it
+            if plain != group and plain in self._relations:  # read again only what can be in it
                 self._relations[group] = self._narrowed(group)
             else:
                 by_source[group.source].append(group)
@@ -267,7 +257,7 @@ class Compiled:
 
     def _bind(self, group: Group, values: Sequence[str], found, seen: Seen):
         strict = self._projection is not None
-        kinds = self._kinds if strict else None
+        kinds = SELECTORS if strict else None
         return bind(group.feeds, values, found, seen, kinds=kinds, together=strict)
 
     def _shown(self, tool: str, entry: int) -> Shown:

@@ -14,9 +14,13 @@ import pathlib
 import threading
 from collections.abc import Mapping, Sequence
 
+from tooltrain.env.recorder.secrets import Secrets
 from tooltrain.errors import UserError
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+_OPTIONS = {"temperature": 0.9, "max_tokens": 400}
+_TIMEOUT_S = 120.0
+_MAX_RETRIES = 5
 Messages = Sequence[Mapping[str, str]]
 
 
@@ -24,20 +28,11 @@ class Completions:
     """A chat model behind `base_url`; the key comes from the environment only.
 
     Thread-safe. asked, cached: how many completions were fetched and how many were in the
-    file. Raises UserError without the extra `llm`, and when the endpoint refuses.
+    file. Raises UserError without the extra `llm`, and when the endpoint refuses or answers
+    without a completion.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        base_url: str,
-        model: str,
-        temperature: float = 0.9,
-        max_tokens: int = 400,
-        timeout_s: float = 120.0,
-        max_retries: int = 5,
-    ):
+    def __init__(self, path: str | os.PathLike[str], *, base_url: str, model: str):
         try:
             import openai
         except ImportError as error:
@@ -45,14 +40,12 @@ class Completions:
                 "the openai client is not installed: pip install 'tooltrain[llm]'"
             ) from error
         self._failed = openai.OpenAIError
+        key = os.environ.get(KEY_VARIABLE)
+        self._secrets = Secrets((key,) if key else ())
         self._client = openai.OpenAI(
-            base_url=base_url,
-            api_key=os.environ.get(KEY_VARIABLE) or "none",
-            timeout=timeout_s,
-            max_retries=max_retries,
+            base_url=base_url, api_key=key or "none", timeout=_TIMEOUT_S, max_retries=_MAX_RETRIES
         )
-        self._options = {"temperature": temperature, "max_tokens": max_tokens}
-        self._model = model
+        self._base_url, self._model = base_url, model
         self._lock = threading.Lock()
         self._path = pathlib.Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,27 +73,40 @@ class Completions:
 
     def complete(self, messages: Messages) -> str:
         """The text of one answer; of equal messages always the same one."""
-        asked = json.dumps([self._model, self._options, list(messages)], sort_keys=True)
+        asked = json.dumps([self._model, _OPTIONS, list(messages)], sort_keys=True)
         key = hashlib.sha256(asked.encode()).hexdigest()
         with self._lock:
             if key in self._texts:
                 self.cached += 1
                 return self._texts[key]
-        try:
-            answer = self._client.chat.completions.create(
-                model=self._model, messages=list(messages), **self._options
-            )
-            text = answer.choices[0].message.content or ""
-        except self._failed as error:
-            raise UserError(
-                f"the endpoint gave no completion: {type(error).__name__}: {error}; check the "
-                f"address, the model and {KEY_VARIABLE}, then run again: what was answered is "
-                f"kept in {self._path}"
-            ) from error
+        text = self._asked_for(messages)
         line = json.dumps({"key": key, "model": self._model, "text": text}, ensure_ascii=False)
         with self._lock:
             self.asked += 1
-            self._texts[key] = text
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-        return text
+            if key not in self._texts:  # another thread's answer may have come first
+                self._texts[key] = text
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+            return self._texts[key]
+
+    def _asked_for(self, messages: Messages) -> str:
+        try:
+            answer = self._client.chat.completions.create(
+                model=self._model, messages=list(messages), **_OPTIONS
+            )
+        except self._failed as error:
+            raise self._none_came(f"{type(error).__name__}: {error}") from None
+        # The client returns a body that is not JSON as text, and does not check one that is.
+        choices = getattr(answer, "choices", None)
+        if not choices or choices[0].message is None:
+            raise self._none_came("an answer without choices")
+        return choices[0].message.content or ""
+
+    def _none_came(self, what: str) -> UserError:
+        return UserError(
+            self._secrets.redact(
+                f"the endpoint gave no completion: {what} ({self._model} at {self._base_url}); "
+                f"check the address, the model and {KEY_VARIABLE}, then run again: what was "
+                f"answered is kept in {self._path}"
+            )
+        )

@@ -59,9 +59,7 @@ def of_file(path: str | os.PathLike[str]) -> Material:
     return of_traces(trace for trace, _ in read_traces(path))
 
 
-def overlap(
-    ours: Material, theirs: Material, tools: Mapping[str, Tool], near: float = NEAR
-) -> dict[str, float | int]:
+def overlap(ours: Material, theirs: Material, tools: Mapping[str, Tool]) -> dict[str, float | int]:
     """Shares in [0, 1] of our different calls, requests and queries that are also theirs,
     and how many different ones there are.
 
@@ -73,7 +71,7 @@ def overlap(
     ours_queries = list(dict.fromkeys(map(fold, ours.queries)))
     theirs_queries = list(dict.fromkeys(map(fold, theirs.queries)))
     same = set(theirs_queries)
-    close = near_identical(ours_queries, theirs_queries, near)
+    close = near_identical(ours_queries, theirs_queries)
     return {
         "calls": len(ours_calls),
         "identical_calls": _share(ours_calls & theirs_calls, ours_calls),

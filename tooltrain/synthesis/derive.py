@@ -46,7 +46,7 @@ def underivable(trace: Trace, views: Sequence[str], tools: Mapping[str, Tool]) -
                     reasons.append(f"{fault}: {call.name}.{name}")
             elif not is_stated(reading, value, name) and not is_default(tools, call, name):
                 reasons.append(f"not stated: {call.name}.{name}")
-        reasons += _selector_faults(call, reading, views)
+        reasons += selector_faults(call, reading, views)
     return reasons
 
 
@@ -100,7 +100,7 @@ def leaks(trace: Trace) -> list[str]:
     return faults
 
 
-def _selector_faults(call: GoldCall, reading: Reading, views: Sequence[str]) -> list[str]:
+def selector_faults(call: GoldCall, reading: Reading, views: Sequence[str]) -> list[str]:
     """A selector other than "first" must be stated, and its field seen on every element."""
     faults = set()
     for binding in call.bindings:

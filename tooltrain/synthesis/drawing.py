@@ -17,7 +17,7 @@ from tooltrain.env.environment import Environment
 from tooltrain.synthesis import philox
 from tooltrain.synthesis.compile import Compiled
 from tooltrain.synthesis.drafts import Draft, of_filling
-from tooltrain.synthesis.draws import Filler, TooHard
+from tooltrain.synthesis.draws import Filler
 from tooltrain.synthesis.grow import MIN_CALLS, Controls, Grower
 from tooltrain.synthesis.network import NoFilling
 from tooltrain.synthesis.workflow import Workflow, WorkflowError
@@ -57,7 +57,7 @@ def drawn(
     for workflow in tqdm.tqdm(workflows, "draw", unit="workflow", disable=not progress):
         try:
             filler = Filler(workflow, compiled)
-        except (NoFilling, TooHard) as error:
+        except NoFilling as error:
             rejected[f"no filling: {error}"] += 1
             continue
         key = philox.key_of(f"{seed}/{workflow.id}")

@@ -98,6 +98,8 @@ class Filler:
             self.kind = "searched"
             self._search(np.random.default_rng(0), max_nodes)
             return
+        if not self.count:
+            raise NoFilling(self._unsearchable())
         joined = any(isinstance(factor, Table) for factor in self.network.factors)
         self.kind = "joined" if joined else "tree"
         self._prepare()

@@ -76,7 +76,7 @@ def homes(
     *,
     seed: int,
 ) -> list[str | None]:
-    """Split of each draft, None where its entities are in different splits.
+    """Split of each draft, None where its entities are in different splits or it has none.
 
     per_workflow: drafts by workflow id; shares: wanted share of drafts by split.
     """

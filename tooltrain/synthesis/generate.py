@@ -38,13 +38,14 @@ class Settings:
     held_out_workflows: share of the workflows that only `test_workflows` plays.
     train_rl_share: of the entities that GRPO rolls out and SFT never sees, so that its
     prompts are as new to the policy as a test prompt; 0: no such split.
-    queries_per_filling: queries written for one filling of a training trace; test
-    fillings get one each. train_traces: if above 0, so many traces of each training split
-    instead, made by index (`stream.TraceStream`). variety: share of queries that the varied
-    grammar writes; the rest are in the few plain frames, which a tiny policy can learn to
-    read. Above 0, fillings are drawn from the compiled cache, with every selector that the
-    varied grammar can say. grown_workflows: how many to grow from the tool graph beside the
-    mined ones; takes a variety of 1, as plain frames know no others.
+    queries_per_filling: queries written for one filling of a training trace; the other splits
+    get one a filling. train_traces: if above 0, so many traces of each training split instead.
+    Traces are then made by index, in every split (`stream.TraceStream`): a filling that no
+    words are found for gives way to the next, which comes twice. variety: share of queries
+    that the varied grammar writes; the rest are in the few plain frames, which a tiny policy
+    can learn to read. Above 0, fillings are drawn from the compiled cache, with every selector
+    that the varied grammar can say. grown_workflows: how many to grow from the tool graph
+    beside the mined ones; takes a variety of 1, as plain frames know no others.
     distractors: tools offered beside those of the gold calls.
     """
 
@@ -171,7 +172,7 @@ def plan(environment: Environment, settings: Settings, *, progress: bool = True)
 
 
 def generate(environment: Environment, settings: Settings, *, progress: bool = True) -> Generated:
-    """All splits. Raises UserError if the cache has no samples to mine."""
+    """All splits. Raises UserError as `plan` does, and as a `TraceStream` does."""
     planned = plan(environment, settings, progress=progress)
     rejected = planned.rejected
     if settings.train_traces:
@@ -196,7 +197,8 @@ def streams(
     planned: Planned, environment: Environment, settings: Settings
 ) -> dict[str, TraceStream]:
     """Every split as traces made by index: `settings.train_traces` of the training splits
-    (if 0, `queries_per_filling` of each filling), one of each filling of the others."""
+    (if 0, `queries_per_filling` times their fillings), as many as there are fillings of the
+    others. A filling that no words are found for gives way to the next, which comes twice."""
     splits = _without_shared_calls(planned.splits, planned.rejected)
     write = TraceWriter(environment, settings)
 
@@ -254,7 +256,8 @@ def _split(
     splits: dict[str, list[Draft]] = {name: [] for name in (*shares, TEST_WORKFLOWS)}
     for draft, name in zip(drafts, found, strict=True):
         if name is None:
-            rejected["entities in different splits"] += 1
+            parted = "entities in different splits"
+            rejected[parted if draft.entities else "no entity to split by"] += 1
             continue
         if draft.workflow.id in held_out:
             if name != TEST:

@@ -247,9 +247,13 @@ class Network:
 
     @functools.cached_property
     def count(self) -> int:
-        """Exact number of fillings, where two slots may hold the same recorded call."""
+        """Exact number of fillings, where two slots may hold the same recorded call; 0 where
+        tables on cycles leave each other nothing, which arc consistency does not see."""
         ways = self.ways()
-        bits = sum(float(np.log2(ways[root].sum())) for root in self.forest[0])
+        totals = [ways[root].sum() for root in self.forest[0]]
+        if not all(totals):
+            return 0
+        bits = sum(float(np.log2(of_root)) for of_root in totals)
         total, modulus = 0, 1
         for prime in _PRIMES[: 2 + int(bits // _PRIME_BITS)]:
             rest = 1

@@ -29,10 +29,10 @@ def report(
 ) -> dict[str, Any]:
     """Counts by split, rejections by reason, shapes, and the overlap with other sets.
 
-    calls_in_benchmark: share of a split's different gold calls that are also calls of
-    the benchmark's samples; 1.0 wherever the cache was recorded from them. shapes: of each
-    split and of the benchmark (`shape`). contamination: `overlap` of each split with the
-    benchmark and with each trace file (or list of queries) of `against`.
+    calls_in_benchmark: share of a split's different gold calls that are also calls of the
+    benchmark's samples; 1.0 wherever the cache was recorded from them, 0.0 where it has none.
+    shapes: of each split and of the benchmark (`shape`). contamination: `overlap` of each split
+    with the benchmark and with each trace file (or list of queries) of `against`.
     """
     samples = list(environment.cache.samples())
     others = {BENCHMARK: of_samples(samples)} if samples else {}
@@ -81,12 +81,16 @@ def report(
 
 
 def report_lines(found: dict[str, Any]) -> list[str]:
-    lines = [
-        f"{name}: {s['traces']:,} traces of {s['workflows']} workflows, "
-        f"{s['calls_per_trace']:.1f} calls each; {s['calls_in_train']:.0%} of its calls are in "
-        f"train, {s['calls_in_benchmark']:.0%} in ComplexFuncBench"
-        for name, s in found["splits"].items()
-    ]
+    lines = []
+    for name, s in found["splits"].items():
+        line = (
+            f"{name}: {s['traces']:,} traces of {s['workflows']} workflows, "
+            f"{s['calls_per_trace']:.1f} calls each; {s['calls_in_train']:.0%} of its calls are in "
+            "train"
+        )
+        if BENCHMARK in found["shapes"]:  # the cache has its samples
+            line += f", {s['calls_in_benchmark']:.0%} in {BENCHMARK}"
+        lines.append(line)
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in found["rejected"].items())
     return [*lines, f"rejected: {rejected}", *_shape_lines(found), *_contamination_lines(found)]
 

@@ -12,6 +12,8 @@ import math
 import random
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
+_PASSES = 6  # of the hill climbing over all entities
+
 
 class Entities:
     """Union-find over names and ids."""
@@ -43,7 +45,6 @@ def assign(
     shares: Mapping[str, float],
     *,
     seed: int,
-    passes: int = 6,
 ) -> dict[Hashable, str]:
     """Split of each entity; traces holds the entities of each trace.
 
@@ -71,7 +72,7 @@ def assign(
     def value(totals: Mapping[str, float]) -> float:
         return sum(shares[name] * math.log(max(totals[name], 1e-9)) for name in names)
 
-    for _ in range(passes):
+    for _ in range(_PASSES):
         rng.shuffle(entities)
         for entity in entities:
             before = split[entity]

@@ -1,8 +1,9 @@
 """Traces by index: trace i of a split is a pure function of (drafts, settings, split, i).
 
 Nothing is stored: a stream can be read in any order, from any process, and a dataset
-written from it holds the same bytes. Every draft is used once an epoch, in an order of
-its own each epoch, each time in new words.
+written from it holds the same bytes. Every draft has one place an epoch, in an order of
+its own each epoch, each time in new words. A draft that no words are found for leaves its
+place to the next one, which then comes twice.
 
     i ─▶ epoch, place ─▶ draft ─▶ words (seeded by i) ─▶ check ─▶ trace
                            ▲────── the next draft, if none pass ──┘
@@ -110,7 +111,8 @@ class TraceStream(Sequence[Trace]):
     """The traces of one split, made when read.
 
     rejected counts what this reader tried and dropped, by reason. Raises UserError when
-    no draft of `_DRAFTS_TRIED` in a row can be put in words that pass the check.
+    no draft of `_DRAFTS_TRIED` in a row (or of all, if fewer) can be put in words that pass
+    the check.
     """
 
     def __init__(
@@ -143,7 +145,8 @@ class TraceStream(Sequence[Trace]):
             return [self[i] for i in range(*index.indices(len(self)))]
         index = self._checked(int(index))
         rng = random.Random(f"{self._seed}/{self._split}/{index}")
-        for tried in range(min(len(self._drafts), _DRAFTS_TRIED)):
+        drafts_tried = min(len(self._drafts), _DRAFTS_TRIED)
+        for tried in range(drafts_tried):
             draft = self._draft(index + tried)
             for _ in range(_WORDINGS_TRIED):
                 trace = self._write(self.name(index), draft, rng)
@@ -151,7 +154,7 @@ class TraceStream(Sequence[Trace]):
                     return trace
                 self.rejected[trace] += 1
         raise UserError(
-            f"the split {self._split!r} has no words for {_DRAFTS_TRIED} fillings in a row; "
+            f"the split {self._split!r} has no words for {drafts_tried} fillings in a row; "
             f"most often: {self.rejected.most_common(1)[0][0]}"
         )
 

@@ -259,10 +259,9 @@ def mined(
     links: Iterable[Sequence[Link]],
     *,
     max_calls: int,
-    min_calls: int = 2,
     tools: Mapping[str, Tool] | None = None,
 ) -> collections.Counter[Workflow]:
-    """Workflows of `min_calls` to `max_calls` calls and in how many calls each was seen.
+    """Workflows of 2 to `max_calls` calls and in how many calls each was seen.
 
     Every recorded call with all the calls that it needs is one workflow instance. tools:
     with them, an instance that holds a call which its schema forbids is not counted (2 of
@@ -273,7 +272,7 @@ def mined(
         valid = _valid_calls(sample, tools)
         for call in range(len(sample.calls)):
             chosen = sorted(ancestors(call, sample_links))
-            if min_calls <= len(chosen) <= max_calls and valid.issuperset(chosen):
+            if MIN_CALLS <= len(chosen) <= max_calls and valid.issuperset(chosen):
                 counts[_of_calls(sample, sample_links, chosen)] += 1
     return counts
 
