@@ -1,5 +1,6 @@
 """What becomes of requests while a batcher starts, serves from kept keys, and stops."""
 
+import queue
 import threading
 
 import jax
@@ -13,7 +14,7 @@ from tooltrain.policy.transformer import init_params
 from tooltrain.rollout import decode
 from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.sampling import GREEDY
-from tooltrain.serve.batcher import Batcher, Closed, Status, Ticket
+from tooltrain.serve.batcher import Batcher, Busy, Closed, Status, Ticket
 
 POLICY = PolicyConfig(
     vocab_size=320, num_layers=1, d_model=16, num_heads=1, num_kv_heads=1, head_dim=16, d_ff=16
@@ -23,15 +24,24 @@ NO_END = -1  # no token ends an answer: each has the tokens of its budget
 
 
 class HeldUp(Engine):
-    """Its warm-up waits for a word, so that a test can look at a server that is starting."""
+    """Its warm-up waits for a word, so that a test can look at a server that is starting; its
+    decode loop fails once it is told to, when it has taken the cache."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.go = threading.Event()
+        self.fail = False
 
     def warm_up(self, params, sampling):
         self.go.wait()
         super().warm_up(params, sampling)
+
+    def _decode(self, *args):
+        sampled = super()._decode(*args)
+        if self.fail:
+            self.fail = False
+            raise RuntimeError("a fault on the device")
+        return sampled
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +131,68 @@ def test_a_warm_up_that_fails_says_why(start):
         Asked(batcher, [1, 2, 3]).submit()
 
 
+def test_clients_of_a_server_that_failed_are_told_so(start):
+    batcher, engine = start(1, warm_up=True)
+    served = Served(batcher, ChatTemplate(train_tokenizer(["Where is Rome?"], 300)))
+    try:
+        engine.config = None
+        engine.go.set()
+        with pytest.raises(AttributeError):
+            batcher.wait_until_warm()
+        assert served.get("/health") == (503, '{"status":"failed"}')
+        status, body = served.post({"messages": []})
+        assert (status, body["error"]["code"]) == (503, "failed")
+    finally:
+        served.stop()
+
+
+# --- waiting -------------------------------------------------------------------------------
+
+
+class Stepped(Asked):
+    """A ticket that holds the batcher at each piece until it is let go."""
+
+    def __init__(self, batcher, tokens, budget):
+        self._written, self._free = queue.Queue(), threading.Semaphore(0)
+        super().__init__(batcher, tokens, budget)
+
+    def deliver(self, piece):
+        self._written.put(piece)
+        self._free.acquire(timeout=120)
+
+    def wait(self):
+        """Until the batcher is held at the next piece."""
+        self._written.get(timeout=120)
+
+    def let_go(self):
+        self._free.release()
+
+
+def test_cancelled_requests_take_no_place_of_those_who_wait(start):
+    batcher, _ = start(1)
+    live = Stepped(batcher, [1, 2, 3], 24)  # three segments
+    live.submit()
+    live.wait()
+    asked = [Asked(batcher, [4, 5, 6]) for _ in range(8)]  # as many as may wait
+    for one in asked:
+        one.submit()
+    with pytest.raises(Busy):
+        Asked(batcher, [7, 8, 9]).submit()
+    for one in asked[1:]:
+        one.ticket.cancel()
+    last = Asked(batcher, [7, 8, 9])
+    last.submit()
+    assert batcher.waiting == 2  # the first and the last
+    asked[0].ticket.cancel()
+    live.let_go()
+    live.wait()  # between two segments who was cancelled is dropped, also while no slot is free
+    assert (batcher.live, batcher.waiting) == (1, 1)
+    for _ in range(3):
+        live.let_go()
+    assert len(last.answer()) == 8
+    assert not any(one.pieces for one in asked)
+
+
 # --- kept keys -----------------------------------------------------------------------------
 
 
@@ -153,6 +225,26 @@ def test_the_same_prompt_again_gets_the_same_answer(start):
     (first, _), (second, ticket) = answered(batcher, prompt), answered(batcher, prompt)
     assert first == second
     assert ticket.reused == len(prompt) - 1  # the last is fed again: it has to be answered
+
+
+# --- faults --------------------------------------------------------------------------------
+
+
+def test_after_a_fault_that_took_the_cache_along_requests_are_answered_as_before(start):
+    batcher, engine = start(2)
+    prompt = list(range(30))
+    want, _ = answered(batcher, prompt)
+    programs = decode.decode._cache_size()
+    engine.fail = True
+    hit = Asked(batcher, prompt)
+    hit.submit()
+    assert hit.ended.wait(120)
+    assert isinstance(hit.pieces[-1], RuntimeError)
+    again, ticket = answered(batcher, prompt)
+    assert again == want
+    assert ticket.reused == 0  # nothing of before is kept
+    assert batcher.status is Status.READY
+    assert decode.decode._cache_size() == programs
 
 
 # --- stopping ------------------------------------------------------------------------------

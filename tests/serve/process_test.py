@@ -9,14 +9,20 @@ import signal
 import socket
 import subprocess
 import sys
+import types
 import urllib.error
 import urllib.request
 
 import jax
 import pytest
+from absl import flags
 
 from configs import tiny_cpu
+from tests.given_flags import given
 from tooltrain import sharding
+from tooltrain.cli import devices
+from tooltrain.cli import serve as command
+from tooltrain.data.chat_template_models import Qwen3Template
 from tooltrain.data.tokenizer import train_tokenizer
 from tooltrain.errors import UserError
 from tooltrain.policy.config import PolicyConfig
@@ -167,3 +173,22 @@ def test_an_address_that_is_taken_is_one_clear_error():
         port = other.getsockname()[1]
         with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1, port {port}: .* --port"):
             process.listen("127.0.0.1", port)
+
+
+def test_a_port_that_there_cannot_be_is_refused_by_its_flag():
+    with (
+        pytest.raises(flags.IllegalFlagValueError, match="65536"),
+        given(command.FLAGS, port=65536),
+    ):
+        pass
+
+
+def test_a_policy_that_cannot_be_served_is_refused_before_anything_is_compiled(
+    tmp_path, monkeypatch
+):
+    # It has no engine for a batcher to begin with.
+    policy = types.SimpleNamespace(template=Qwen3Template(train_tokenizer([], 300)))
+    monkeypatch.setattr(command, "TrainedPolicy", lambda *args, **options: policy)
+    monkeypatch.setattr(devices, "prepare", lambda workdir: None)
+    with given(command.FLAGS, port=0), pytest.raises(UserError, match="Qwen3Template"):
+        command.serve(tiny_cpu.get_config(), str(tmp_path))

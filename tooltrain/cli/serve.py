@@ -17,7 +17,12 @@ _STAGE = flags.DEFINE_enum(
 )
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.", flag_values=FLAGS)
 _PORT = flags.DEFINE_integer(
-    "port", 8000, "Port; 0: any free one, printed.", lower_bound=0, flag_values=FLAGS
+    "port",
+    8000,
+    "Port; 0: any free one, printed.",
+    lower_bound=0,
+    upper_bound=65535,
+    flag_values=FLAGS,
 )
 _NAME = flags.DEFINE_string(
     "name", "tooltrain", "Name under which the model is served.", flag_values=FLAGS
@@ -61,10 +66,11 @@ def serve(config: ConfigDict, workdir: str) -> None:
     listening = process.listen(_HOST.value, _PORT.value)
     devices.prepare(workdir)
     policy = TrainedPolicy(config, workdir, _STAGE.value, coarse=True)
+    conversations = Conversations(policy.template)  # refuses what cannot be served
     batcher = Batcher(policy.params, policy.engine, policy.mesh, max_waiting=_MAX_WAITING.value)
     server = Server(
         batcher,
-        Conversations(policy.template),
+        conversations,
         model=_NAME.value,
         limits=Limits(max_tokens=config.grpo.max_turn_tokens, timeout_s=_TIMEOUT_S.value),
         api_key=api_key,

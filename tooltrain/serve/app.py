@@ -4,8 +4,8 @@
     GET  /v1/models  /health  /metrics (Prometheus text)
 
 Errors have OpenAI's shape, {"error": {"message", "type", "param", "code"}}: 400 what was
-sent, 401 the key, 404 the model, 413 the size, 429 too many waiting, 503 starting or
-stopping, 504 the time limit. A client that goes away, streaming or not, frees its slot.
+sent, 401 the key, 404 the model, 413 the size, 429 too many waiting, 503 starting, stopping
+or failed, 504 the time limit. A client that goes away, streaming or not, frees its slot.
 """
 
 from __future__ import annotations
@@ -30,6 +30,17 @@ from starlette.routing import Route
 from tooltrain.rollout.sampling import GREEDY, Sampling
 from tooltrain.serve.batcher import Batcher, Busy, Closed, Status, Ticket
 from tooltrain.serve.conversation import BadRequest, Conversations, content_of
+
+# Fields that would change the answer and are not served, with the values that ask for nothing.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "stop": (None, []),
+    "logprobs": (None, False),
+    "top_logprobs": (None, 0),
+    "logit_bias": (None, {}),
+    "response_format": (None, {"type": "text"}),
+    "frequency_penalty": (None, 0),
+    "presence_penalty": (None, 0),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,10 +172,8 @@ class Server:
 
     def _refuse_unless_ready(self) -> None:
         status = self.batcher.status
-        if status is Status.STARTING:
-            raise ApiError(503, "the server is starting", "server_error", "starting")
         if status is not Status.READY:
-            raise _stopping()
+            raise _unavailable(status)
 
     async def _body(self, request: Request) -> dict[str, Any]:
         data = bytearray()
@@ -196,6 +205,10 @@ class Server:
             )
         if body.get("n") not in (None, 1):
             raise _bad("n must be 1", "n")
+        for name, neutral in _NEUTRAL.items():
+            if body.get(name) not in neutral:
+                allowed = " or ".join(json.dumps(value) for value in neutral[1:])
+                raise _bad(f"{name} is not served: leave it out, or send {allowed}", name)
         tools = None if body.get("tool_choice") == "none" else body.get("tools")
         if body.get("tool_choice") not in (None, "auto", "none"):
             raise _bad("tool_choice must be auto or none", "tool_choice")
@@ -245,7 +258,7 @@ class Server:
         except Busy:
             raise ApiError(429, "too many requests wait", "rate_limit_error", "busy") from None
         except Closed:
-            raise _stopping() from None
+            raise _unavailable(self.batcher.status) from None
         # Not asyncio.timeout: the first piece and the others are awaited in different tasks.
         deadline = loop.time() + self._limits.timeout_s
         try:
@@ -254,7 +267,7 @@ class Server:
                 if piece is None:
                     return
                 if isinstance(piece, Closed):
-                    raise _stopping()
+                    raise _unavailable(Status.STOPPING)
                 if isinstance(piece, Exception):
                     raise ApiError(500, "sampling failed", "server_error", "internal_error")
                 asked.reused = ticket.reused
@@ -384,7 +397,11 @@ def _bad(message: str, param: str | None = None, code: str = "invalid_request") 
     return ApiError(400, message, "invalid_request_error", code, param)
 
 
-def _stopping() -> ApiError:
+def _unavailable(status: Status) -> ApiError:
+    if status is Status.STARTING:
+        return ApiError(503, "the server is starting", "server_error", "starting")
+    if status is Status.FAILED:
+        return ApiError(503, "the server failed; its log says why", "server_error", "failed")
     return ApiError(503, "the server is stopping", "server_error", "stopping")
 
 

@@ -148,6 +148,7 @@ class Batcher:
         with self._changed:
             if self.status is not Status.READY:
                 raise Closed
+            self._drop_cancelled()
             if len(self._waiting) >= self._max_waiting:
                 raise Busy
             self._waiting.append(ticket)
@@ -186,7 +187,13 @@ class Batcher:
                         if ticket is not None:
                             self._end(slot, error)
                     self._copies.clear()
-                    self._engine.reset()
+                    self._engine.renew_cache()
+
+    def _drop_cancelled(self) -> None:
+        """Takes out of the queue who no longer waits. The queue is never emptied on the way:
+        `waiting` is read by other threads."""
+        for ticket in [ticket for ticket in self._waiting if ticket.cancelled]:
+            self._waiting.remove(ticket)
 
     def _await_work(self) -> bool:
         """Waits for work and gives it slots. False once closed and done."""
@@ -195,10 +202,9 @@ class Batcher:
                 for slot, ticket in enumerate(self._slots):
                     if ticket is not None and ticket.cancelled:
                         self._slots[slot] = None
+                self._drop_cancelled()
                 while self._waiting and None in self._slots:
-                    ticket = self._waiting.popleft()
-                    if not ticket.cancelled:
-                        self._place(ticket)
+                    self._place(self._waiting.popleft())
                 if self.live:
                     return True
                 if self._closing:

@@ -2,12 +2,14 @@
 
 Token in, token out: an answer with tool calls is remembered under its call ids, so that
 when it comes back as history the ids that were sampled stand there again, and not a new
-tokenization of what they said.
+tokenization of what they said. A call of it that could not be read has no id; its parse error
+stands in its place among the responses, as in an episode.
 """
 
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import re
 import uuid
@@ -17,8 +19,10 @@ from typing import Any
 from tooltrain.calls.parser import read_call
 from tooltrain.data.chat_template import ChatTemplate, Message, Role, chatml
 from tooltrain.data.tokenizer import Control
+from tooltrain.env.environment import error
 from tooltrain.env.schema import Tool
-from tooltrain.types import Call, Json, MalformedCall
+from tooltrain.errors import UserError
+from tooltrain.types import Call, Json, MalformedCall, ObservationKind
 
 _REMEMBERED = 4096  # answers
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")
@@ -33,11 +37,18 @@ class BadRequest(ValueError):
 
 
 class Conversations:
-    """Renders requests with `template`; remembers the answers it gave."""
+    """Renders requests with `template`; remembers the answers it gave.
+
+    Raises UserError for the template of a published family other than SmolLM2.
+    """
 
     def __init__(self, template: ChatTemplate):
         if type(template) is not ChatTemplate:
-            raise TypeError(f"conversations are in ChatML; got {type(template).__name__}")
+            raise UserError(
+                f"this policy's chat template is {type(template).__name__}; served are policies "
+                "with tooltrain's own (trained from scratch, or from SmolLM2). Write it with "
+                "tooltrain.cli.export and serve that directory as any Hugging Face model"
+            )
         self.template = template
         self._answers: collections.OrderedDict[str, tuple[int, ...]] = collections.OrderedDict()
 
@@ -59,10 +70,13 @@ class Conversations:
             if role != "assistant":
                 raise BadRequest(f"expected an assistant message, got role {role!r}", "messages")
             calls = rest[i].get("tool_calls") or []
-            ids += self._said(rest[i], calls)
+            said, written = self._said(rest[i], calls)
+            ids += said
             following = rest[i + 1 : i + 1 + max(1, len(calls))]
             if calls:
-                ids += self.template.observations(_responses(calls, following))
+                responses = iter(_responses(calls, following))
+                shown = [next(responses) if isinstance(c, Call) else _fault(c) for c in written]
+                ids += self.template.observations(shown)
             elif following and following[0].get("role") == "user":
                 user = Message(Role.USER, ("\n", *chatml("user", _text(following[0]))))
                 for message in (user, self.template.opening()):
@@ -100,25 +114,29 @@ class Conversations:
                 self._answers.popitem(last=False)
         return message, "tool_calls"
 
-    def _said(self, message: Mapping[str, Any], calls: Json) -> list[int]:
+    def _said(
+        self, message: Mapping[str, Any], calls: Json
+    ) -> tuple[list[int], list[Call | MalformedCall]]:
+        """Ids of an assistant message, and the calls in them."""
         if not calls:
             parts = (_text(message), Control(self.template.end))
-            return self.template.tokenizer.encode_parts(parts)
+            return self.template.tokenizer.encode_parts(parts), []
         if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
             raise BadRequest("tool_calls must be a list of objects", "messages")
-        read = []
+        _check_ids([call.get("id") for call in calls], "id", "tool calls")
+        read: list[Call | MalformedCall] = []
         for call in calls:
             function = call.get("function")
             got = read_call(function if isinstance(function, dict) else {})
             if isinstance(got, MalformedCall):
                 raise BadRequest(f"tool_calls: {got.detail}", "messages")
             read.append(got)
-        remembered = self._answers.get(calls[0].get("id"), ())
+        remembered = self._answers.get(calls[0]["id"], ())
         if remembered:  # if the client left it as it was
-            text = self.template.text(remembered[:-1])
-            if [call for call in self.template.calls(text) if isinstance(call, Call)] == read:
-                return list(remembered)
-        return self.template.completion(read)
+            written = self.template.calls(self.template.text(remembered[:-1]))
+            if [call for call in written if isinstance(call, Call)] == read:
+                return list(remembered), written
+        return self.template.completion(read), read
 
 
 def content_of(text: str) -> str:
@@ -141,15 +159,35 @@ def _query(messages: Sequence[Json]) -> tuple[str, list[dict[str, Any]]]:
 
 
 def _responses(calls: Sequence[Mapping[str, Any]], messages: Sequence[Mapping]) -> list[str]:
-    answered = {}
-    for message in messages:
-        if message.get("role") != "tool":
-            break
-        answered[message.get("tool_call_id")] = _text(message)
-    missing = [call.get("id") for call in calls if call.get("id") not in answered]
-    if missing or len(answered) != len(calls):
+    tools = list(itertools.takewhile(lambda message: message.get("role") == "tool", messages))
+    ids = [message.get("tool_call_id") for message in tools]
+    _check_ids(ids, "tool_call_id", "tool messages")
+    answered = dict(zip(ids, map(_text, tools), strict=True))
+    if missing := [call["id"] for call in calls if call["id"] not in answered]:
         raise BadRequest(f"no tool message answers the calls {missing}", "messages")
     return [answered[call["id"]] for call in calls]
+
+
+def _check_ids(ids: Sequence[Json], field: str, holders: str) -> None:
+    """Raises BadRequest unless the ids are strings, each another."""
+    seen: set[str] = set()
+    for id_ in ids:
+        if not isinstance(id_, str):
+            raise BadRequest(
+                f"{field} must be a string in all {holders}, got {type(id_).__name__}", "messages"
+            )
+        if id_ in seen:
+            raise BadRequest(
+                f"two {holders} of one turn have the {field} {id_[:80]!r}; give each its own",
+                "messages",
+            )
+        seen.add(id_)
+
+
+def _fault(call: MalformedCall) -> str:
+    """What the environment shows of a call that could not be read."""
+    observation = error(ObservationKind.MALFORMED, call.detail)
+    return json.dumps(observation.content, ensure_ascii=False)
 
 
 def _text(message: Mapping[str, Any]) -> str:
@@ -181,8 +219,9 @@ def _tools(tools: Json) -> list[Tool]:
         properties = parameters.get("properties", {}) if isinstance(parameters, dict) else None
         if not isinstance(properties, dict):
             raise BadRequest(f"the parameters of {name} must be a JSON-schema object", "tools")
-        schema = {"type": "object", "properties": properties}
         required = parameters.get("required") or []
-        schema["required"] = [r for r in required if isinstance(r, str)]
+        if not isinstance(required, list) or not all(isinstance(r, str) for r in required):
+            raise BadRequest(f"required of {name} must be a list of argument names", "tools")
+        schema = {"type": "object", "properties": properties, "required": required}
         read.append(Tool(name, str(function.get("description") or ""), schema, name))
     return read
