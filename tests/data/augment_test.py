@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import re
@@ -14,6 +15,7 @@ from tooltrain.env.projection import leaf_values
 from tooltrain.synthesis.provenance import value_text
 from tooltrain.synthesis.queries import NoFrame
 from tooltrain.synthesis.statements import states
+from tooltrain.synthesis.wordings import superlatives
 from tooltrain.types import Binding, GoldCall, Trace
 
 PIECES = ["a", "er", "lon", "mi", "sto", "u"]
@@ -56,6 +58,74 @@ def test_a_worked_trace_changes_alike_everywhere(seed):
     assert states(changed.query, changed.calls[0].arguments["query"])
     assert shown[2] == "+3 more"
     assert (changed.workflow, changed.tools) == (TRACE.workflow, TRACE.tools)
+
+
+HOTELS = [
+    {"hotel_id": 1916051, "name": "Palace Inn", "price": {"amount": 1980.25}},
+    {"hotel_id": 1916052, "name": "Park Lodge", "price": {"amount": 1180.5}},
+    {"hotel_id": 1916053, "name": "Harbour View", "price": {"amount": 2040.75}},
+]
+HOTEL_VIEWS = [
+    json.dumps({"data": [{"dest_id": "-126693", "search_type": "city"}]}),
+    json.dumps({"data": {"hotels": [*HOTELS, "+7 more"]}}),
+    "{}",
+]
+
+
+def _chosen(selector: str, at: int) -> Trace:
+    """A trace whose last call is about the hotel at a position, told by a selector."""
+    stay = {"arrival_date": "2024-11-10", "departure_date": "2024-11-13", "adults": 2}
+    calls = (
+        GoldCall("Search_Hotel_Destination", {"query": "Rome"}),
+        GoldCall(
+            "Search_Hotels",
+            {"dest_id": -126693, "search_type": "city", **stay},
+            (0,),
+            (
+                Binding("dest_id", 0, ("data", 0, "dest_id"), "first"),
+                Binding("search_type", 0, ("data", 0, "search_type"), "first"),
+            ),
+        ),
+        GoldCall(
+            "Get_Hotel_Policies",
+            {"hotel_id": str(HOTELS[at]["hotel_id"])},
+            (1,),
+            (Binding("hotel_id", 1, ("data", "hotels", at, "hotel_id"), selector),),
+        ),
+    )
+    return Trace("t", "booking", "w", "", (), calls, ({}, {}, {}))
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("variety", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("kind", "best", "at"), [("argmin", min, 1), ("argmax", max, 2)])
+def test_the_element_that_a_superlative_tells_stays_the_extreme(kind, best, at, variety, seed):
+    trace = _chosen(f"{kind}(price.amount)", at)
+    changed, views = augment(trace, HOTEL_VIEWS, PIECES, random.Random(seed), variety=variety)
+    shown = json.loads(views[1])["data"]["hotels"]
+    prices = [hotel["price"]["amount"] for hotel in shown[:3]]
+    assert prices.index(best(prices)) == at
+    assert changed.calls[2].bindings == trace.calls[2].bindings
+    assert changed.calls[2].arguments["hotel_id"] == str(shown[at]["hotel_id"])
+    assert all(
+        new["hotel_id"] != old["hotel_id"] for new, old in zip(shown[:3], HOTELS, strict=True)
+    )
+    assert any(words in changed.query for words in superlatives("amount", kind == "argmax"))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_position_in_a_list_is_said_whatever_the_variety(seed):
+    trace = _chosen("nth(2)", 1)
+    for variety in (0.0, 0.5):
+        changed, _ = augment(trace, HOTEL_VIEWS, PIECES, random.Random(seed), variety=variety)
+        assert "second" in changed.query
+
+
+def test_a_choice_that_no_grammar_can_say_is_refused():
+    """No plain query stands in for it, which would leave the choice out."""
+    trace = dataclasses.replace(_chosen("nth(2)", 1), suite="mine")
+    with pytest.raises(NoFrame, match="no phrasings for the suite mine"):
+        augment(trace, HOTEL_VIEWS, PIECES, random.Random(0))
 
 
 def test_the_same_seed_changes_alike():

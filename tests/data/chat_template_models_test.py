@@ -190,12 +190,23 @@ def _messages(query, turns, *, parsed=False):
     return messages
 
 
+def _text(messages) -> str:
+    return "".join(part for message in messages for part in message.parts)
+
+
 def _ours(template, query, turns, tools=TOOLS) -> str:
     """The episode up to the generation prompt after its last turn."""
-    text = template.prompt_text(query, tools)
+    text = _text(template.prompt_messages(query, tools))
     for calls, texts in turns:
-        text += template.completion_text(calls) + template.end + template.observations_text(texts)
+        text += template.completion_text(calls) + template.end
+        text += _text(template.observation_messages(texts))
     return text
+
+
+@pytest.mark.parametrize("template", [QWEN, LLAMA3])
+def test_published_families_list_tools_with_their_whole_schemas(template):
+    listed = "".join(_text(template.prompt_messages("Go", TOOLS)).split())
+    assert '{"type":"function","function":{"name":"find","description":"Finds“é”<b>.",' in listed
 
 
 @pytest.mark.slow
@@ -220,7 +231,7 @@ def test_qwen3_without_thinking_opens_as_its_own_template_does(published):
         add_generation_prompt=True,
         enable_thinking=False,
     )
-    assert got == NO_THINKING.prompt_text("Go", TOOLS)
+    assert got == _text(NO_THINKING.prompt_messages("Go", TOOLS))
 
 
 @pytest.mark.slow

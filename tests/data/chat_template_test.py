@@ -155,8 +155,5 @@ def test_what_the_template_writes_the_parser_reads(calls):
         assert parse_calls(text) == calls
 
 
-def test_tools_are_listed_by_signature_or_in_full():
+def test_tools_are_listed_by_signature():
     assert tool_text(FIND) == "find(q, n?)"
-    full = tool_text(FIND, full_schemas=True)
-    assert full.startswith('{"type": "function", "function": {"name": "find", ')
-    assert "Finds é." in full

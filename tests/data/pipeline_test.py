@@ -129,9 +129,9 @@ def test_a_gold_episode_shows_each_turn_s_responses_in_order(traces, template, b
     views = gold_views(trace, booking_environment)
     tokens, mask = gold_episode(trace, views, template, booking_environment)
     text = template.text(tokens)
-    assert text.startswith(
-        template.prompt_text(trace.query, [booking_environment.tools[n] for n in trace.tools])
-    )
+    tools = [booking_environment.tools[name] for name in trace.tools]
+    prompt = template.prompt_messages(trace.query, tools)
+    assert text.startswith("".join(part for message in prompt for part in message.parts))
     for call, view in zip(trace.calls, views, strict=True):
         assert f'"name": "{call.name}"' in template.text(tokens[mask])
         assert f"<tool_response>\n{view}\n</tool_response>" in text

@@ -63,6 +63,20 @@ def test_what_is_missing_is_named(directory):
         load_tokenizer(directory)
 
 
+def test_what_export_copies_is_downloaded_with_the_weights(monkeypatch, tmp_path):
+    """So that a machine without a network can export what it has trained."""
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.extend(allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert model_directory("owner/name") == tmp_path
+    names = {"config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert {*asked} == names | {"*.safetensors*"}
+
+
 def test_a_hub_id_without_a_network_is_one_clear_error(monkeypatch, tmp_path):
     import huggingface_hub.constants
 

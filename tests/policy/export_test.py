@@ -48,6 +48,28 @@ def test_a_published_model_keeps_its_own_tokenizer_files(tmp_path):
     assert not (target / "chat_template.jinja").exists()
 
 
+def test_the_tokenizer_files_of_a_hub_id_are_fetched_and_kept(tmp_path, monkeypatch):
+    source, target = tmp_path / "theirs", tmp_path / "ours"
+    source.mkdir()
+    for name in ("tokenizer_config.json", "chat_template.jinja"):
+        (source / name).write_text(f"their {name}")
+    TEMPLATE.tokenizer.save(source / "tokenizer.json")
+    asked = {}
+
+    def download(name, allow_patterns):
+        asked[name] = allow_patterns
+        return str(source)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    for template in (Qwen3Template(TEMPLATE.tokenizer), TEMPLATE):
+        out = target / type(template).__name__
+        export_policy(out, LLAMA3, PARAMS, template, max_len=64, source="owner/name")
+        for path in source.iterdir():
+            assert (out / path.name).read_bytes() == path.read_bytes()
+    names = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
+    assert asked == {"owner/name": names}
+
+
 def test_another_model_s_template_without_its_files_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(UserError, match="Qwen3Template is another model's"):
         export_policy(

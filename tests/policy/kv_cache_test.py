@@ -113,6 +113,24 @@ def test_a_copied_slot_continues_as_its_source_would(params, full):
     np.testing.assert_allclose(logits, want[:1, 8:12], atol=1e-5)
 
 
+def test_a_slot_that_is_source_and_target_gives_what_it_held_before(params, full):
+    tokens, want = full
+    cache = kv_cache.init_cache(CONFIG, 3, MAX_LEN)
+    slots, counts = jnp.array([0, 1]), jnp.array([12, 12])
+    _, cache = _append(params, cache, slots, tokens[:2, :12], counts)
+    # Slot 1 goes on to slot 2 while it becomes slot 0, whichever row comes first.
+    copy = jax.jit(kv_cache.copy, static_argnums=4)
+    for rows in (slice(None), slice(None, None, -1)):
+        sources, targets = jnp.array([0, 1])[rows], jnp.array([1, 2])[rows]
+        moved = copy(cache, sources, targets, jnp.array([8, 8]), 8)
+        assert moved.lengths.tolist() == [12, 8, 8]
+        for slot, row in ((1, 0), (2, 1)):
+            logits, _ = _append(
+                params, moved, jnp.array([slot]), tokens[row, None, 8:12], jnp.array([4]), prefix=8
+            )
+            np.testing.assert_allclose(logits[0], want[row, 8:12], atol=1e-5)
+
+
 def test_writing_leaves_other_slots_and_earlier_tokens_untouched(params, full):
     tokens, _ = full
     slots = jnp.arange(2)

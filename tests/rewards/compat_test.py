@@ -102,6 +102,21 @@ def test_verl_gets_matched_behind_the_same_signature(reference_dir):
     assert half["score"] == half["orchestration"] == 0.5
 
 
+@pytest.mark.parametrize("key", ["execution_traces", "step_dependency", "bindings"])
+def test_a_list_of_another_length_than_the_ground_truth_is_refused_with_both(key):
+    truth = [[{"name": name, "success": True}] for name in ("find", "book")]
+    traced = [{step["name"]: {"traces": [step]}} for step in GOLD]
+    info = {
+        "execution_traces": traced,
+        "step_dependency": [None, [0]],
+        "bindings": [{}, {"id": 0}],
+    }
+    assert compute_matched_score(RIGHT, truth, extra_info=info)["score"] == 1.0
+    for entries in (info[key][:1], [*info[key], info[key][0]]):
+        with pytest.raises(ValueError, match=rf"of 2 steps and {len(entries)} entries of .*{key}"):
+            compute_matched_score(RIGHT, truth, extra_info=info | {key: entries})
+
+
 def test_trl_calls_it_with_keywords_and_strings_or_messages():
     messages = [
         {

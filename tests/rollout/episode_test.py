@@ -242,3 +242,16 @@ def test_prompts_that_cannot_be_told_apart_or_started_are_refused(play, engine, 
     bad = [prompt, prompt] if wrong == "twice" else [dataclasses.replace(prompt, tokens=())]
     with pytest.raises(ValueError, match="every prompt needs tokens and an id"):
         play(engine, bad)
+
+
+def test_a_prompt_that_is_refused_is_named(play, engine, world):
+    first, second, third = world.prompts[:3]
+    empty = dataclasses.replace(second, tokens=())
+    named = r"no tokens for ids \[101\], and ids \[100\] more than once"
+    with pytest.raises(ValueError, match=named):
+        play(engine, [first, empty, third, first])
+
+
+def test_fewer_than_no_tool_threads_are_refused(play, engine):
+    with pytest.raises(ValueError, match="tool_threads is -1"):
+        play(engine, tool_threads=-1)

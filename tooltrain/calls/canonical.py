@@ -99,7 +99,7 @@ _name_hash64 = functools.lru_cache(maxsize=1 << 16)(hash64)
 
 
 def value_hash64(value: Json) -> int:
-    """The hash of the canonical form, in [0, 2^64)."""
+    """The hash of the canonical form, in [1, 2^64)."""
     kind = type(value)
     if kind is str:
         return _string_hash64(value) if len(value) <= _MEMO_CHARS else hash64(canonical(value))
@@ -116,9 +116,3 @@ def _string_hash64(value: str) -> int:
 @functools.lru_cache(maxsize=1 << 16)
 def _float_hash64(value: float) -> int:
     return hash64(canonical(value))
-
-
-def value_hash(value: Json) -> tuple[int, int]:
-    """`value_hash64` as (low, high) 32-bit halves, each in [0, 2^32)."""
-    bits = value_hash64(value)
-    return bits & 0xFFFFFFFF, bits >> 32

@@ -3,7 +3,8 @@
 A few hundred recorded entities are soon known by heart; a policy that has to copy must
 see values that it cannot know. Every name, id, coordinate, date, time and number of a
 trace gets another of the same shape, in the query, in the calls and in what the views
-show. The result is no recorded call, so it is for supervised training only.
+show; but for the measures that tell which element is the cheapest or the best rated. The
+result is no recorded call, so it is for supervised training only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 
 from tooltrain.env.projection import leaf_values
 from tooltrain.env.schema import number_text
+from tooltrain.synthesis.bindings import value_at
 from tooltrain.synthesis.frames import PHRASES
 from tooltrain.synthesis.provenance import is_specific, value_text
 from tooltrain.synthesis.queries import write_query
@@ -29,6 +31,7 @@ _TIME = re.compile(r"\d\d:\d\d")
 _DECIMAL = re.compile(r"-?\d+\.\d+")
 _EXPONENT = re.compile(r"-?[\d.]+e[+-]?\d+")  # 1e-05: its letters are not replaceable
 _WORD = re.compile(r"[^\W\d_]+")
+_VARIED_ONLY = ("argmin(", "argmax(", "nth(")  # selectors that plain queries have no words for
 
 
 def augment(
@@ -41,11 +44,14 @@ def augment(
 ) -> tuple[Trace, list[str]]:
     """`trace` and its views with new values; the query is written anew.
 
-    variety: share of the queries that the varied grammar writes.
+    variety: share of the queries that the varied grammar writes; those with a selector that
+    only it can say are its own, whatever the share.
 
     views: projected response of each gold call, JSON text. pieces: what new words are made
     of (`Tokenizer.word_pieces`). The workflow, the tools
-    offered and every binding stay; the `where` values of selectors change with the rest.
+    offered and every binding stay; the `where` values of selectors change with the rest, what
+    an argmin or argmax compares stays as it is.
+    Raises NoFrame where the grammar has no words for a new value.
     """
     new = _replacements(trace, views, pieces, rng)
     selectors = {}
@@ -60,7 +66,8 @@ def augment(
             bindings.append(_with_selector(binding, selector))
         arguments = {k: _replaced(v, new) for k, v in call.arguments.items()}
         calls.append(GoldCall(call.name, arguments, call.depends_on, tuple(bindings)))
-    if variety > 0 and rng.random() < variety:
+    varied = variety > 0 and rng.random() < variety
+    if varied or any(b.selector.startswith(_VARIED_ONLY) for c in calls for b in c.bindings):
         query = write_varied(calls, trace.suite, rng)
     else:
         query = write_query(calls, rng)
@@ -103,6 +110,8 @@ def _replacements(
                 continue  # counts and lengths that the projection wrote
             if is_specific(text):
                 old.setdefault(text, None)
+    for text in _compared(trace, views):
+        old.pop(text, None)
     days = rng.randrange(-300, 300)
     new: dict[str, str] = {}
     words: dict[str, str] = {}
@@ -111,6 +120,20 @@ def _replacements(
         if _DECIMAL.fullmatch(text):  # the same text whether a string or a number holds it
             new[text] = number_text(float(new[text]))
     return new
+
+
+def _compared(trace: Trace, views: Sequence[str]) -> set[str | None]:
+    """Texts of the fields that argmin and argmax selectors compare, of every element shown: with
+    others, another element than the gold one would be the extreme."""
+    found = set()
+    for binding in (binding for call in trace.calls for binding in call.bindings):
+        kind, _, field = binding.selector.partition("(")
+        if kind in ("argmin", "argmax"):
+            last = max(i for i, step in enumerate(binding.path) if isinstance(step, int))
+            siblings = value_at(json.loads(views[binding.source]), binding.path[:last]) or ()
+            measure = tuple(field[:-1].split("."))
+            found |= {value_text(value_at(element, measure)) for element in siblings}
+    return found
 
 
 def _like(

@@ -64,9 +64,8 @@ class Episode(NamedTuple):
 class ChatTemplate:
     """Renders episodes to ids with one tokenizer.
 
-    full_schemas: tools are listed with their whole JSON-schema; otherwise by signature
-    (`Search_Flights(fromId, toId, departDate, returnDate?, …)`, optional arguments with
-    a question mark), which takes a tenth of the tokens.
+    Tools are listed by signature (`Search_Flights(fromId, toId, departDate, returnDate?, …)`,
+    optional arguments with a question mark), which takes a tenth of the tokens of a schema.
 
     Raises UserError if the tokenizer does not end turns as this template does, or if it joins
     text across a turn's border (then appended ids would differ from those of the whole text).
@@ -74,9 +73,8 @@ class ChatTemplate:
 
     end = END
 
-    def __init__(self, tokenizer: Tokenizer, *, full_schemas: bool = False):
+    def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
-        self.full_schemas = full_schemas
         ends = tokenizer.control_ids.get(self.end)
         if ends != tokenizer.eos_id:
             raise UserError(
@@ -96,7 +94,7 @@ class ChatTemplate:
 
     def prompt_messages(self, query: str, tools: Sequence[Tool]) -> list[Message]:
         """What stands before the first sampled token."""
-        listed = "\n".join(tool_text(tool, full_schemas=self.full_schemas) for tool in tools)
+        listed = "\n".join(map(tool_text, tools))
         tools_block = (Control("<tools>"), f"\n{listed}\n", Control("</tools>"))
         return [
             Message(Role.SYSTEM, chatml("system", *tools_block)),
@@ -121,14 +119,8 @@ class ChatTemplate:
         """The calls of an assistant turn (its end token left out) in this format."""
         return parse_calls(text)
 
-    def prompt_text(self, query: str, tools: Sequence[Tool]) -> str:
-        return "".join(part for m in self.prompt_messages(query, tools) for part in m.parts)
-
     def completion_text(self, calls: Sequence[Call]) -> str:
         return "".join(self.completion_parts(calls))
-
-    def observations_text(self, texts: Sequence[str]) -> str:
-        return "".join(part for m in self.observation_messages(texts) for part in m.parts)
 
     def prompt(self, query: str, tools: Sequence[Tool]) -> list[int]:
         """Ids up to and with the opening of the first assistant turn."""
@@ -219,10 +211,8 @@ def join(between: str, pieces: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(joined)
 
 
-def tool_text(tool: Tool, *, full_schemas: bool = False) -> str:
-    """A tool as the prompt lists it."""
-    if full_schemas:
-        return json.dumps(tool_schema(tool), ensure_ascii=False)
+def tool_text(tool: Tool) -> str:
+    """A tool as the prompt lists it: its signature."""
     names = [name if name in tool.required else f"{name}?" for name in tool.properties]
     return f"{tool.name}({', '.join(names)})"
 

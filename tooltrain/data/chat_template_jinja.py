@@ -18,7 +18,6 @@ _SIGNATURE = (
     "{{- '' if loop.last else ', ' }}"
     "{%- endfor %})"
 )
-_SCHEMA = "{{- tool | tojson }}"
 
 # LISTED stands for one tool, START and END for the marks of a turn.
 _TEMPLATE = r"""
@@ -60,6 +59,5 @@ def chat_jinja(template: ChatTemplate) -> str:
             f"{type(template).__name__} is another model's template; use the chat_template of that "
             "model's own tokenizer_config.json"
         )
-    listed = _SCHEMA if template.full_schemas else _SIGNATURE
     source = _TEMPLATE.strip().replace("\n", "")
-    return source.replace("LISTED", listed).replace("START", START).replace("END", END)
+    return source.replace("LISTED", _SIGNATURE).replace("START", START).replace("END", END)

@@ -32,7 +32,7 @@ class Qwen3Template(ChatTemplate):
 
     def __init__(self, tokenizer: Tokenizer, *, thinking: bool = True):
         self.thinking = thinking
-        super().__init__(tokenizer, full_schemas=True)
+        super().__init__(tokenizer)
 
     def prompt_messages(self, query: str, tools: Sequence[Tool]) -> list[Message]:
         asked = [Message(Role.USER, chatml("user", query)), self.opening()]
@@ -75,9 +75,6 @@ class Llama3Template(ChatTemplate):
     """
 
     end = "<|eot_id|>"
-
-    def __init__(self, tokenizer: Tokenizer):
-        super().__init__(tokenizer, full_schemas=True)
 
     def prompt_messages(self, query: str, tools: Sequence[Tool]) -> list[Message]:
         system = "Environment: ipython\n" if tools else ""

@@ -225,18 +225,6 @@ def _to_sft_batch(packed: dict[str, np.ndarray]) -> SFTBatch:
     )
 
 
-def prompt_batches(
-    num_traces: int,
-    *,
-    prompts_per_step: int,
-    seed: int,
-    shard: Shard | None = None,
-    easiest_first: np.ndarray | None = None,
-    curriculum: Curriculum | None = None,
-) -> grain.IterDataset:
-    """Endless batches of trace indices, int64 [prompts_per_step], every trace once an epoch
-    (see `order.order` for what shares and schedules them)."""
-    taken = order(
-        num_traces, seed=seed, shard=shard, easiest_first=easiest_first, curriculum=curriculum
-    )
-    return taken.to_iter_dataset().batch(prompts_per_step)
+def prompt_batches(num_traces: int, *, prompts_per_step: int, seed: int) -> grain.IterDataset:
+    """Endless batches of trace indices, int64 [prompts_per_step], every trace once an epoch."""
+    return order(num_traces, seed=seed).to_iter_dataset().batch(prompts_per_step)

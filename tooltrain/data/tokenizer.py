@@ -101,9 +101,6 @@ class Tokenizer:
             ids.append(control)
         return ids + self.encode("".join(text)) if text else ids
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return [e.ids for e in self._plain.encode_batch(texts, add_special_tokens=False)]
-
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, control tokens included; bytes that are no UTF-8 become U+FFFD."""
         return self._model.decode(list(map(int, ids)), skip_special_tokens=False)

@@ -13,7 +13,8 @@ from tooltrain.data.tokenizer_gguf import gguf_tokenizer, open_gguf
 from tooltrain.errors import UserError
 
 # What a policy needs of a published model; repositories hold other formats beside it.
-_WANTED = ("config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors*")
+_WANTED = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+_WANTED += ("*.safetensors*",)
 
 
 def load_tokenizer(source: str | os.PathLike[str]) -> Tokenizer:

@@ -48,7 +48,6 @@ class PolicyConfig:
     remat: recompute a layer's activations in the backward pass (less memory, more time).
     attention: "xla", "cudnn" (bfloat16 on a GPU only), "splash" (for TPUs; interpreted, so very
     slow, elsewhere), or "auto": what suits the backend.
-    init_scale: multiplies the standard deviation of every initial matrix.
 
     Raises ValueError, naming the field, for a shape the decoder cannot have.
     """
@@ -67,7 +66,6 @@ class PolicyConfig:
     dtype: str = "float32"
     remat: bool = False
     attention: str = "auto"
-    init_scale: float = 1.0
     rope_scaling: RopeScaling | None = None
 
     def __post_init__(self):

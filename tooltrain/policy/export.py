@@ -12,6 +12,7 @@ import numpy as np
 
 from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.chat_template_jinja import chat_jinja
+from tooltrain.data.tokenizer_files import model_directory
 from tooltrain.errors import UserError
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.hf_config import hf_config
@@ -95,14 +96,15 @@ def export_policy(
     """`export_safetensors`, and beside it what makes text into the ids that were trained on:
     tokenizer.json, and tokenizer_config.json with the chat template.
 
-    source: the directory of the published model that `template` belongs to, whose own files
-    are copied; None or a .gguf file: they are written for tooltrain's template.
-    Raises what `export_safetensors` does, and UserError for the template of a published family
-    without its directory.
+    source: the directory or hub id of the published model that `template` belongs to, whose own
+    files are copied; None or a .gguf file: they are written for tooltrain's template.
+    Raises what `export_safetensors` does, what `model_directory` does, and UserError for the
+    template of a published family without a source of its files.
     """
     directory = pathlib.Path(directory)
-    if source is not None and pathlib.Path(source).is_dir():
-        copied = [pathlib.Path(source) / name for name in _TOKENIZER_FILES]
+    if source is not None and not str(source).endswith(".gguf"):
+        published = model_directory(source, _TOKENIZER_FILES)
+        copied = [published / name for name in _TOKENIZER_FILES]
         described = None
     else:
         copied = []

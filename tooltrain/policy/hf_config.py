@@ -24,7 +24,7 @@ _ONLY = {
 def config_from_hf(described: Mapping[str, Any], **settings: Any) -> PolicyConfig:
     """The policy that a `config.json` of model_type llama or qwen3 describes.
 
-    settings: what a checkpoint does not decide (dtype, remat, attention, init_scale).
+    settings: what a checkpoint does not decide (dtype, remat, attention).
     Raises UserError, naming the field, for a model that the decoder does not have.
     """
     kind = described.get("model_type")

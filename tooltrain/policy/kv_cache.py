@@ -95,7 +95,8 @@ def copy(
 ) -> KVCache:
     """Makes slot targets[b] the first lengths[b] (<= prefix) tokens of slot sources[b].
 
-    Targets out of range (padding rows) are dropped; no slot may be source and target.
+    Targets out of range (padding rows) are dropped. All sources are read before any target is
+    written, so a slot may be both; no slot may be the target of two.
     """
     view = read(cache, sources, prefix)
     return KVCache(

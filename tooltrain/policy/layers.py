@@ -116,8 +116,8 @@ class Layer(nn.Module):
     def matrices(self, *names: str) -> None:
         """Declares these matrices."""
         c = self.config
-        init = matrix_init(c.init_scale)
-        init_out = matrix_init(c.init_scale / (2 * c.num_layers) ** 0.5)
+        init = matrix_init(1.0)
+        init_out = matrix_init(1.0 / (2 * c.num_layers) ** 0.5)
         for name in names:
             back = name in ("output", "down")  # into the residual stream
             setattr(self, name, self.param(name, init_out if back else init, self.widths()[name]))

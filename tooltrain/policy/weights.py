@@ -291,7 +291,7 @@ def _check_tied(head: tuple[str, Tensor], embedding: tuple[str, Tensor]) -> None
 def _open_tensors(
     directory: pathlib.Path, files: contextlib.ExitStack
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a checkpoint; an index must list what the shards hold."""
+    """Every tensor of a checkpoint: of the files that its index names, or of all there are."""
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:

@@ -97,7 +97,8 @@ def compute_matched_score(
 
     ground_truth and extra_info as `compute_score` takes them, with the bindings as
     extra_info["bindings"][step] = {argument: step} where known; or ground_truth as gold
-    (see the module's docstring). reward_weights: by the released keys.
+    (see the module's docstring). reward_weights: by the released keys. Raises what
+    `gold_from_released` and `read_gold` do.
     """
     steps = _plain(ground_truth)
     if type(steps) is str or (steps and isinstance(steps[0], Mapping)):
@@ -140,7 +141,8 @@ def tunix_reward(
 
 
 def read_gold(steps: Sequence[Mapping[str, Json]] | str | bytes) -> tuple[GoldCall, ...]:
-    """Gold calls from their dictionaries, or from JSON text of those."""
+    """Gold calls from their dictionaries, or from JSON text of those. Raises ValueError for text
+    that is no JSON and for a call that is not well formed."""
     if isinstance(steps, (str, bytes)):
         steps = json.loads(steps)
     gold = []
@@ -164,13 +166,22 @@ def gold_from_released(
     ground_truth: Sequence[Sequence[Mapping]], extra_info: Mapping
 ) -> tuple[GoldCall, ...]:
     """Gold calls from the release's ground_truth and extra_info. Raises ValueError where a
-    step has no right tool or no trace of it."""
-    needs = extra_info.get("step_dependency") or [None] * len(ground_truth)
-    bindings = extra_info.get("bindings") or [{}] * len(ground_truth)
+    step has no right tool or no trace of it, and where a list has not one entry a step."""
+    num_steps = len(ground_truth)
+    traces = extra_info.get("execution_traces") or [{}] * num_steps
+    needs = extra_info.get("step_dependency") or [None] * num_steps
+    bindings = extra_info.get("bindings") or [{}] * num_steps
+    lists = {"execution_traces": traces, "step_dependency": needs, "bindings": bindings}
+    for key, entries in lists.items():
+        if len(entries) != num_steps:
+            raise ValueError(
+                f"got ground_truth of {num_steps} steps and {len(entries)} entries of "
+                f"extra_info[{key!r}]; pass one entry a step"
+            )
     gold = []
     for step, tools in enumerate(ground_truth):
         name = next((tool["name"] for tool in tools if tool.get("success", False)), None)
-        trace = (extra_info.get("execution_traces") or [{}] * len(ground_truth))[step].get(name)
+        trace = traces[step].get(name)
         if name is None or not trace or not trace.get("traces"):
             raise ValueError(
                 f"step {step}: got no tool with success = true that has an execution trace; "

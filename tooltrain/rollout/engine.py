@@ -99,6 +99,13 @@ class Engine:
         self.lengths[:] = 0
         self._given = self._layers = None
 
+    def renew_cache(self) -> None:
+        """`reset`, with new arrays: a call that failed may have taken the cache along, which is
+        donated to each."""
+        self.reset()
+        del self._cache  # or two would be alive
+        self._cache = init_cache(self.config, self.num_slots, self.max_len)
+
     def warm_up(self, params: Params, sampling: Sampling) -> None:
         """Compiles every shape there is; after it no request compiles anything.
 
@@ -160,8 +167,11 @@ class Engine:
     def decode(
         self, params: Params, requests: Mapping[int, Request], *, sampling: Sampling, seed: int
     ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """Samples at most `steps` tokens a slot, until eos or its budget; (ids, logprobs)."""
-        slots = [slot for slot, request in requests.items() if request.budget > 0]
+        """Samples at most `steps` tokens a slot, until eos or its budget; (ids, logprobs).
+
+        requests: of one slot or more, each with a budget of 1 or more.
+        """
+        slots = list(requests)
         rows = _bucket(self._rows, len(slots))
         columns = (np.array(x) for x in zip(*(requests[s] for s in slots), strict=True))
         self._cache, sampled = self._decode(

@@ -64,12 +64,16 @@ def rollouts(
     when a thread takes it up (needs tool_threads); episode_timeout_s: from when an episode gets
     a slot. A call without an answer by then is recorded as TIMED_OUT and ends its episode.
 
-    Raises ValueError for an empty prompt, two prompts of one id, or a limit below 1.
+    Raises ValueError for an empty prompt, two prompts of one id, a limit that `Limits` refuses,
+    a call_timeout_s without tool_threads, or tool_threads below 0.
     """
-    if len({prompt.id for prompt in prompts}) < len(prompts) or not all(p.tokens for p in prompts):
+    empty = [prompt.id for prompt in prompts if not prompt.tokens]
+    counts = collections.Counter(prompt.id for prompt in prompts)
+    repeated = [id_ for id_, count in counts.items() if count > 1]
+    if empty or repeated:
         raise ValueError(
             "every prompt needs tokens and an id of its own (the random draws are keyed by it); "
-            f"got ids {[p.id for p in prompts][:20]}."
+            f"got no tokens for ids {empty[:20]}, and ids {repeated[:20]} more than once."
         )
     if call_timeout_s is not None and not tool_threads:
         raise ValueError(

@@ -5,9 +5,12 @@ Keys that every line has, whoever wrote it (`append` here, training and evaluati
 
     end            `EndReason`
     turns          [turn][call]: name and arguments, or malformed; kind (`ObservationKind`)
+    reward_terms   the reward and its parts, null where nobody computed it
+
+and, but for a baseline's in an evaluation, which has no tokens:
+
     messages       the text, cut where the writer changes: {"author", "text"}
     ids, mask      the tokens, and 1 for those that the policy sampled
-    reward_terms   the reward and its parts, null where nobody computed it
 """
 
 from __future__ import annotations
