@@ -48,7 +48,8 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
     Axis types are Auto: the compiler places intermediates (jax's default, Explicit, makes
     a lookup in a sharded embedding an error). Enter it with `jax.set_mesh(mesh)`.
 
-    Raises UserError when the sizes do not multiply to the number of devices.
+    Raises UserError when the sizes do not multiply to the number of devices, and when tensor
+    splits a matrix over devices of several processes, each of which has its own rows of a batch.
     """
     devices = jax.devices() if devices is None else list(devices)
     sizes = [int(shape[axis]) for axis in AXES]
@@ -66,9 +67,18 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
             f"config.mesh is {written}, which does not fill the {len(devices)} devices here; "
             "choose sizes whose product is that number (data=-1 takes whatever is left)"
         )
-    return jax.make_mesh(
+    mesh = jax.make_mesh(
         tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices
     )
+    rows = mesh.devices.reshape(-1, sizes[-1])
+    if any(len({device.process_index for device in row}) > 1 for row in rows):
+        own = sum(device.process_index == jax.process_index() for device in devices)
+        raise UserError(
+            f"config.mesh.tensor is {sizes[-1]}, which splits matrices over devices of several "
+            f"processes, and each has other rows of a batch; a process has {own} devices here: "
+            "give tensor a divisor of that number, and the rest to fsdp or data"
+        )
+    return mesh
 
 
 def path_name(path: tuple[Any, ...]) -> str:

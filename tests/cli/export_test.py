@@ -26,6 +26,15 @@ def test_the_newest_checkpoint_is_written_and_loads_again(config, tmp_path, caps
     assert load_tokenizer(tmp_path / "hf").encode(text) == policy.template.tokenizer.encode(text)
 
 
+def test_the_best_of_a_stage_without_scores_is_refused(config, tmp_path):  # noqa: F811
+    save_fresh_policy(config, tmp_path)
+    with (
+        given(FLAGS, stage="sft", checkpoint="best", directory=str(tmp_path / "hf")),
+        pytest.raises(UserError, match="no checkpoint that was saved with a score"),
+    ):
+        export(config, str(tmp_path))
+
+
 def test_a_directory_must_be_named(config, tmp_path):  # noqa: F811
     with given(FLAGS), pytest.raises(UserError, match="--directory is missing"):
         export(config, str(tmp_path))

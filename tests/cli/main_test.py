@@ -85,6 +85,12 @@ def test_bad_input_is_one_clear_error(flags, parts):
     assert_one_clear_error(command(*flags), *parts)
 
 
+def test_what_a_config_file_raises_is_told(tmp_path):
+    (tmp_path / "broken.py").write_text("def get_config():\n    return {}['absent']\n")
+    done = command(f"--config={tmp_path / 'broken.py'}", "--workdir=w")
+    assert_one_clear_error(done, "the config file raised KeyError: 'absent'")
+
+
 def test_a_fault_of_tooltrain_keeps_its_traceback():
     done = command(CONFIG, "--workdir=fault")
     assert done.returncode != 0

@@ -7,7 +7,7 @@ from tooltrain.env.cache import CacheWriter
 from tooltrain.env.environment import open_environment
 from tooltrain.env.schema import Tool, safe_name
 from tooltrain.eval.baselines import PLAYERS, first_lookup, gold_calls, play, random_calls
-from tooltrain.eval.evaluate import NAMES, evaluate
+from tooltrain.eval.evaluate import NAMES, score, summarize
 from tooltrain.types import Call, EndReason, GoldCall, ObservationKind, Trace
 
 
@@ -97,13 +97,13 @@ def released(reference_dir, tmp_path_factory):
 
 def test_gold_scores_one_in_every_metric_on_released_traces(released):
     environment, traces = released
-    metrics = evaluate(traces, play(PLAYERS["gold"], traces, environment))["metrics"]
+    metrics = summarize(score(traces, play(PLAYERS["gold"], traces, environment)))["metrics"]
     assert {name: metrics[name]["mean"] for name in NAMES} == dict.fromkeys(NAMES, 1.0)
 
 
 def test_random_scores_about_nothing_on_released_traces(released):
     environment, traces = released
-    metrics = evaluate(traces, play(PLAYERS["random"], traces, environment))["metrics"]
+    metrics = summarize(score(traces, play(PLAYERS["random"], traces, environment)))["metrics"]
     assert metrics["strict_turn_accuracy"]["mean"] < 0.02
     assert metrics["call_accuracy"]["mean"] < 0.02
     assert metrics["success"]["mean"] == 0.0

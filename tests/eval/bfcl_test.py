@@ -12,16 +12,22 @@ import random
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 
+from tooltrain.data.chat_template import ChatTemplate
+from tooltrain.data.tokenizer import train_tokenizer
+from tooltrain.env.budget import Budget
+from tooltrain.env.schema import Tool
 from tooltrain.errors import UserError
 from tooltrain.eval import bfcl as package
-from tooltrain.eval.bfcl import MULTI_TURN, SINGLE_TURN, VERSION, Bfcl
+from tooltrain.eval.bfcl import MULTI_TURN, SINGLE_TURN, VERSION, Bfcl, Entry
 from tooltrain.eval.bfcl_evaluate import check, evaluate, summarize, table_lines
 from tooltrain.eval.bfcl_multi_turn import World, _read_call, check_multi_turn, gold_turns
-from tooltrain.eval.bfcl_players import Answered, EndpointPlayer
+from tooltrain.eval.bfcl_players import Answered, EndpointPlayer, PolicyPlayer
 from tooltrain.eval.endpoint import Endpoint
+from tooltrain.rollout.turns import Limits, Turns, start
 from tooltrain.types import Call, MalformedCall
 
 
@@ -315,6 +321,29 @@ def test_an_evaluation_goes_on_where_it_was(bfcl, tmp_path):
     assert {row["mean"] for row in summary["by_category"].values()} == {1.0}
     assert [row["tests"] for row in summary["by_category"].values()] == [20, 20]
     assert check(bfcl, Answered(entries[0], [])).valid is False
+
+
+def test_a_policys_calls_are_its_answer_whatever_a_tool_would_say():
+    template = ChatTemplate(train_tokenizer([], 300))
+    calls = [Call("add", {"a": 1, "b": 2}), Call("add", {"a": 3, "b": 4})]
+    limits = Limits(1, 400, None, None, None, 4000, None, None, Budget())
+
+    def play(entries, prompt, environment, *, max_turns):
+        assert max_turns == limits.max_turns
+        for entry in entries:
+            episode = start(prompt(entry), 0)
+            written = template.completion(calls)
+            episode.extend(written, [0.0] * len(written))
+            Turns(environment, template, limits, None).close(episode)
+            yield entry, episode.finished()
+
+    properties = {name: {"type": "integer"} for name in "ab"}
+    tool = Tool("add", "adds", {"type": "object", "properties": properties, "required": []})
+    message = {"role": "user", "content": "1 + 2 and 3 + 4?"}
+    entry = Entry("parallel_0", "parallel", ((message,),), (tool,), None, {})
+    policy = types.SimpleNamespace(identity={"player": "sft"}, template=template, play=play)
+    (answered,) = PolicyPlayer(policy).play([entry], None)
+    assert answered == Answered(entry, [[calls]])
 
 
 class GoldServer(http.server.ThreadingHTTPServer):

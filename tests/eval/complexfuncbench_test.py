@@ -97,6 +97,15 @@ def test_transcripts_are_executed_anew_and_not_believed(samples, environment, tm
     assert summary["outcomes"]["extra call"] == 24
 
 
+def test_transcripts_are_known_by_what_they_say(tmp_path):
+    one, same, other = (tmp_path / f"{name}.jsonl" for name in ("one", "same", "other"))
+    one.write_text('{"id": "Cross-1", "messages": []}\n')
+    same.write_text(one.read_text())
+    other.write_text('{"id": "Cross-2", "messages": []}\n')
+    assert Transcripts(one).identity == Transcripts(same).identity
+    assert Transcripts(one).identity != Transcripts(other).identity
+
+
 def test_bad_transcripts_are_named(samples, environment, tmp_path):
     path = tmp_path / "bad.jsonl"
     with pytest.raises(UserError, match="no transcripts"):

@@ -11,7 +11,6 @@ from tooltrain.eval.evaluate import (
     NAMES,
     bootstrap_interval,
     difference,
-    evaluate,
     score,
     summarize,
 )
@@ -19,15 +18,19 @@ from tooltrain.eval.taxonomy import Outcome
 from tooltrain.types import Call
 
 
+def summarized(traces, rollouts, **options):
+    return summarize(score(traces, rollouts), **options)
+
+
 def test_gold_scores_exactly_one_in_every_metric_and_in_the_reward(environment, traces):
-    summary = evaluate(traces, play(PLAYERS["gold"], traces, environment))
+    summary = summarized(traces, play(PLAYERS["gold"], traces, environment))
     for name in NAMES:
         assert summary["metrics"][name] == {"mean": 1.0, "low": 1.0, "high": 1.0}
     assert summary["outcomes"][Outcome.SUCCESS] == len(traces)
 
 
 def test_counts_add_up(environment, traces):
-    summary = evaluate(traces, play(PLAYERS["first look-up"], traces, environment))
+    summary = summarized(traces, play(PLAYERS["first look-up"], traces, environment))
     assert summary["episodes"] == 6
     assert summary["calls"] == 18  # six traces of three calls
     assert summary["turns"] == 15  # three chains of 3 turns, three trips of 2
@@ -38,7 +41,7 @@ def test_counts_add_up(environment, traces):
 
 
 def test_tables_hold_the_means_of_their_groups(environment, traces):
-    summary = evaluate(traces, play(PLAYERS["first look-up"], traces, environment))
+    summary = summarized(traces, play(PLAYERS["first look-up"], traces, environment))
     # The first look-up completes turn 0 of a chain, and half of turn 0 of a trip.
     assert summary["by_workflow"]["find>rent>review"]["strict_turn_accuracy"] == pytest.approx(
         1 / 3
@@ -51,8 +54,8 @@ def test_tables_hold_the_means_of_their_groups(environment, traces):
 
 def test_a_summary_is_json_and_the_same_each_time(environment, traces):
     rollouts = play(PLAYERS["random"], traces, environment)
-    text = json.dumps(evaluate(traces, rollouts, seed=3))
-    assert text == json.dumps(evaluate(traces, rollouts, seed=3))
+    text = json.dumps(summarized(traces, rollouts, seed=3))
+    assert text == json.dumps(summarized(traces, rollouts, seed=3))
 
 
 def test_the_number_of_episodes_changes_no_score(environment, traces):

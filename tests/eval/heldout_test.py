@@ -22,6 +22,7 @@ from tooltrain.env.cache import CacheWriter
 from tooltrain.env.environment import open_environment
 from tooltrain.env.schema import Tool
 from tooltrain.errors import UserError
+from tooltrain.eval import heldout
 from tooltrain.eval.episodes import read_episodes
 from tooltrain.eval.heldout import Other, evaluate_workdir
 from tooltrain.policy.config import PolicyConfig
@@ -108,7 +109,23 @@ def test_evaluating_again_gives_the_same_bytes(evaluated, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(workdir, again)
     before = {p.name: p.read_bytes() for p in (again / "eval").iterdir()}
+    (again / "eval" / "sft_episodes_absent.jsonl").write_text("of a split that is no more")
     evaluate_workdir(config, str(again), flags=["--config=a.py", "--workdir=b c"])
+    assert {p.name: p.read_bytes() for p in (again / "eval").iterdir()} == before
+
+
+def test_an_evaluation_that_fails_leaves_the_one_before(evaluated, tmp_path, monkeypatch):
+    config, workdir, _ = evaluated
+    again = tmp_path / "again"
+    shutil.copytree(workdir, again)
+    before = {p.name: p.read_bytes() for p in (again / "eval").iterdir()}
+
+    def fail(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(heldout, "summarize", fail)
+    with pytest.raises(MemoryError):
+        evaluate_workdir(config, str(again))
     assert {p.name: p.read_bytes() for p in (again / "eval").iterdir()} == before
 
 

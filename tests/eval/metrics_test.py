@@ -222,10 +222,3 @@ def test_every_metric_is_in_the_unit_interval_and_success_implies_all_others(pla
     assert all(0.0 <= value <= 1.0 for value in values)
     if got.success:
         assert values == [1.0] * len(values)
-
-
-def test_means_are_over_episodes_however_long():
-    whole, none = episode([ROME, BARI], [RENT], [REVIEW]), episode([])
-    assert metrics.mean_metrics([whole, none, none, none])["strict_turn_accuracy"] == 0.25
-    with pytest.raises(ValueError, match="no episodes"):
-        metrics.mean_metrics([])

@@ -10,7 +10,14 @@ from tooltrain.errors import UserError
 from tooltrain.policy.lora import Lora
 from tooltrain.sharding import abstract_parameters, shard_params
 from tooltrain.train import checkpoint
-from tooltrain.train.checkpoint import Checkpoints, claim_directory, keep_base, load_params
+from tooltrain.train.checkpoint import (
+    BEST,
+    Checkpoints,
+    best_step,
+    claim_directory,
+    keep_base,
+    load_params,
+)
 from tooltrain.train.optimizer import make_optimizer
 from tooltrain.train.state import TrainState, abstract_state, create_state, state_of_params
 
@@ -32,6 +39,11 @@ def make_state(mesh, name: str = "muon") -> tuple[TrainState, optax.GradientTran
     state = create_state(mesh, make_params, optimizer)
     _, opt_state = optimizer.update(state.params, state.opt_state, state.params)
     return state._replace(opt_state=opt_state, step=state.step + 3), optimizer
+
+
+def claim(directory, config) -> None:
+    with claim_directory(directory, config):
+        pass
 
 
 def equal(a, b) -> None:
@@ -87,7 +99,7 @@ def test_lora_is_loaded_as_the_policy_that_it_makes_of_its_base(tmp_path):
     lora, base = Lora(rank=2, alpha=4.0), make_params()
     pairs = jax.device_get(jax.tree.map(lambda x: x + 0.5, lora.init(base, jax.random.key(2))))
     state = state_of_params(mesh_of(1, 1, 1), shard_params(mesh_of(1, 1, 1), pairs), optax.sgd(1.0))
-    claim_directory(tmp_path, {"config": {"lora": {"rank": 2, "alpha": 4.0}}, "data": {}})
+    claim(tmp_path, {"config": {"lora": {"rank": 2, "alpha": 4.0}}, "data": {}})
     mesh = mesh_of(1, 2, 2)
     abstract = abstract_parameters(mesh, base)
     keep_base(tmp_path, abstract, lambda: shard_params(mesh, base), resumed=False)
@@ -102,6 +114,14 @@ def test_lora_is_loaded_as_the_policy_that_it_makes_of_its_base(tmp_path):
     other = jax.tree.map(lambda x: x + 1, base)
     keep_base(tmp_path, abstract, lambda: shard_params(mesh, other), resumed=False)
     equal(keep_base(tmp_path, abstract, pytest.fail, resumed=True), other)
+    # Without it there is no policy, and the pairs alone are none.
+    (tmp_path / "base").rename(tmp_path / "elsewhere")
+    for load in (
+        lambda: keep_base(tmp_path, abstract, pytest.fail, resumed=True),
+        lambda: load_params(tmp_path, abstract),
+    ):
+        with pytest.raises(UserError, match=r"with LoRA beside .*base, which is gone: bring it"):
+            load()
 
 
 def test_the_newest_are_kept(tmp_path):
@@ -150,17 +170,17 @@ def snapshot(directory):
 
 def test_a_fresh_directory_is_claimed_and_the_same_config_may_resume(tmp_path):
     directory = tmp_path / "sft"
-    claim_directory(directory, CONFIG)
+    claim(directory, CONFIG)
     assert json.loads((directory / "config.json").read_text()) == CONFIG
     (directory / "checkpoints" / "2").mkdir(parents=True)
     before = snapshot(directory)
-    claim_directory(directory, CONFIG)
+    claim(directory, CONFIG)
     assert snapshot(directory) == before
 
 
 def test_another_config_is_refused_with_the_fields_that_differ_and_nothing_changed(tmp_path):
     directory = tmp_path / "sft"
-    claim_directory(directory, CONFIG)
+    claim(directory, CONFIG)
     (directory / "checkpoints" / "2").mkdir(parents=True)
     before = snapshot(directory)
     other = {
@@ -168,7 +188,7 @@ def test_another_config_is_refused_with_the_fields_that_differ_and_nothing_chang
         "data": {"cache": "a"},
     }
     with pytest.raises(UserError) as error:
-        claim_directory(directory, other)
+        claim(directory, other)
     message = str(error.value)
     assert "config.seed is 0 there and 1 here" in message
     assert "config.sft.decay is '(not set)' there and 'cosine' here" in message
@@ -178,15 +198,15 @@ def test_another_config_is_refused_with_the_fields_that_differ_and_nothing_chang
 
 
 def test_a_directory_without_checkpoints_may_change_its_config(tmp_path):
-    claim_directory(tmp_path, CONFIG)
-    claim_directory(tmp_path, {**CONFIG, "data": {"cache": "b"}})
+    claim(tmp_path, CONFIG)
+    claim(tmp_path, {**CONFIG, "data": {"cache": "b"}})
     assert json.loads((tmp_path / "config.json").read_text())["data"] == {"cache": "b"}
 
 
 def test_checkpoints_without_a_config_are_refused(tmp_path):
     (tmp_path / "checkpoints" / "2").mkdir(parents=True)
     with pytest.raises(UserError, match=r"no config\.json"):
-        claim_directory(tmp_path, CONFIG)
+        claim(tmp_path, CONFIG)
 
 
 def test_a_save_that_was_killed_is_no_checkpoint(tmp_path):
@@ -225,13 +245,53 @@ def test_lines_after_the_resumed_step_are_dropped_and_so_is_a_cut_one(tmp_path):
 def test_the_best_is_kept_beside_the_newest_also_by_a_resumed_run(tmp_path):
     state, _ = make_state(mesh_of(1, 1, 1))
     with Checkpoints(tmp_path, keep=2) as checkpoints:
-        assert checkpoints.best_step is None
+        assert best_step(tmp_path) is None
         for step, score in ((1, 0.25), (2, 0.5), (3, None)):
             checkpoints.save(state, step, {}, score=score)
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         for step, score in ((4, 0.375), (5, None), (6, None)):
             checkpoints.save(state, step, {}, score=score)
-        assert checkpoints.best_step == 2
+        assert best_step(tmp_path) == 2
         assert checkpoints.latest_step == 6
     names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit())
     assert names == ["2", "5", "6"]
+
+
+def test_the_best_is_loaded_when_it_is_asked_for(tmp_path):
+    state, optimizer = make_state(mesh_of(1, 1, 1))
+    later = state._replace(params=jax.tree.map(lambda x: x + 1, state.params))
+    abstract = abstract_state(mesh_of(1, 1, 1), state.params, optimizer).params
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(later, 1, {})
+    with pytest.raises(UserError, match="no checkpoint that was saved with a score"):
+        load_params(tmp_path, abstract, BEST)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, 2, {}, score=0.5)
+        checkpoints.save(later, 3, {}, score=0.25)
+    for which, step, params in (
+        ((), 3, later.params),
+        ((BEST,), 2, state.params),
+    ):
+        loaded, loaded_step = load_params(tmp_path, abstract, *which)
+        assert loaded_step == step
+        equal(loaded, params)
+
+
+def test_of_equal_scores_the_newest_is_the_best(tmp_path):
+    state, _ = make_state(mesh_of(1, 1, 1))
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(state, step, {}, score=0.5)
+    assert best_step(tmp_path) == 2
+
+
+def test_a_directory_is_one_processes_at_a_time(tmp_path):
+    directory = tmp_path / "sft"
+    with claim_directory(directory, CONFIG):
+        before = snapshot(directory)
+        other = {**CONFIG, "data": {"cache": "b"}}
+        with pytest.raises(UserError, match="sft is being trained by another process; wait"):
+            claim(directory, other)
+        assert snapshot(directory) == before
+    claim(directory, other)
+    assert json.loads((directory / "config.json").read_text()) == other

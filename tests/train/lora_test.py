@@ -102,6 +102,13 @@ def test_an_export_is_the_merged_policy(trained, lora_config, tmp_path):
     equal(params, TrainedPolicy(lora_config, str(trained), "grpo").params)
 
 
+def test_a_resumed_run_reads_no_policy_of_sft(trained, lora_config, monkeypatch):
+    before = saved(trained / "grpo", 2)
+    monkeypatch.setattr(grpo, "load_params", pytest.fail)
+    grpo.train(lora_config, str(trained))
+    equal(saved(trained / "grpo", 2), before)
+
+
 @pytest.mark.slow
 def test_all_parameters_may_be_trained_after_lora(trained, lora_config, tmp_path):
     config = lora_config.copy_and_resolve_references()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tooltrain import sharding
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.transformer import Transformer, init_params
-from tooltrain.train.rollout_batch import pack_rollouts, padding_share
+from tooltrain.train.rollout_batch import fill, pack_rollouts, padding_of_fills, padding_share
 from tooltrain.train.state import make_grpo_step, row_position, state_of_params, state_shardings
 from tooltrain.types import EndReason, GRPOBatch, Rollout
 
@@ -76,6 +76,14 @@ def test_what_rollouts_have_in_common_stands_in_a_row_once():
     assert batch.tokens.dtype == batch.positions.dtype == np.int32
     assert batch.old_logprobs.dtype == batch.completion_mask.dtype == np.float32
     assert padding_share(batch, 1) == pytest.approx(1 / 7)
+    assert fill(batch, 1) == (6, 7)
+
+
+def test_padding_is_that_of_all_processes():
+    # Batch 0: 6 of 8 tokens here, 2 of 4 there, so 8 are worked on in both; batch 1: 8 of 8, none.
+    fills = [[(6, 8), (8, 8)], [(2, 4), (0, 0)]]
+    assert padding_of_fills(fills) == (0.5 + 0.5) / 2
+    assert padding_of_fills([[(0, 0)]]) == 1.0
 
 
 def test_without_sharing_rollouts_stand_side_by_side():

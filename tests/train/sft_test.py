@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from tests.train.conftest import interrupt
+from tooltrain.data.pipeline import Lengths
 from tooltrain.errors import UserError
-from tooltrain.train import sft, start
+from tooltrain.train import hosts, sft, start
+from tooltrain.types import SFTBatch
 
 
 def saved_arrays(stage_dir, step):
@@ -89,3 +91,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_no_checkpoint(
     with pytest.raises(UserError, match=r"sft stopped: .*loss nan at step 1 of 4"):
         sft.train(config, str(workdir))
     assert not [p for p in (workdir / "sft" / "checkpoints").iterdir() if p.name.isdigit()]
+
+
+def test_metrics_of_the_data_are_those_of_all_processes(monkeypatch):
+    # Padding, examples taken, examples left out of the other process.
+    monkeypatch.setattr(hosts, "gather", lambda own: [own, [0.5, 30, 6]])
+    rows = np.zeros((1, 4))
+    batch = SFTBatch(rows, rows, np.array([[1, 1, 1, 0]]), rows)
+    found = sft._data_metrics(batch, Lengths(taken=10, left_out=1))
+    assert found == {"padding": 0.375, "examples": 40, "left_out": 7 / 40}

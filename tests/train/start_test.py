@@ -132,6 +132,18 @@ def test_a_shape_beside_a_published_model_is_refused(workdir, config, published)
         start(config, str(workdir))
 
 
+def test_a_value_that_a_policy_cannot_have_names_the_field(workdir, config):
+    config.policy.num_kv_heads = 3
+    with pytest.raises(UserError, match=r"^config\.policy\.num_heads is 2 and num_kv_heads 3"):
+        start(config, str(workdir))
+
+
+def test_a_setting_that_a_published_model_cannot_have_names_the_field(workdir, config, published):
+    config.policy.dtype = "int8"
+    with pytest.raises(UserError, match=r"^config\.policy\.dtype is 'int8'; allowed: float32"):
+        start(config, str(workdir))
+
+
 def test_queries_of_augmented_traces_are_as_varied_as_the_traces(workdir, config, monkeypatch):
     class Seen(Exception):
         pass

@@ -23,19 +23,36 @@ PROCESS_ID = flags.DEFINE_integer(
 HEARTBEAT_S = 30
 
 
-def prepare(workdir: str, *, cpu_devices: int = 0) -> None:
+def prepare(workdir: str, *, cpu_devices: int = 0, joins: bool = False) -> None:
     """Keeps compiled programs in WORKDIR, for the next command and for a resumed run; joins the
     other processes of the run, if it has some.
 
-    cpu_devices: virtual CPU devices to make (0: one), which accelerators ignore. Raises UserError
-    for flags that do not say who this process is.
+    cpu_devices: virtual CPU devices to make (0: one), which accelerators ignore. joins: whether
+    this command may be one of several processes. Raises UserError for flags that do not say who
+    this process is, or that ask for others where it has to be alone.
     """
+    _check_flags(joins)
     jax.config.update("jax_compilation_cache_dir", f"{workdir}/compiled")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     if cpu_devices:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
     if COORDINATOR.value:
         join()
+
+
+def _check_flags(joins: bool) -> None:
+    if COORDINATOR.value and not joins:
+        raise UserError(
+            f"--coordinator={COORDINATOR.value}: only train_sft and train_grpo run in several "
+            "processes, which would all write the same files here; run this command once, without "
+            "--coordinator, --num_processes and --process_id"
+        )
+    if not COORDINATOR.value and (NUM_PROCESSES.value, PROCESS_ID.value) != (None, None):
+        raise UserError(
+            f"--num_processes={NUM_PROCESSES.value} and --process_id={PROCESS_ID.value} without "
+            "--coordinator: each process would train by itself in one workdir; give all of them "
+            "--coordinator=host:port of process 0, or leave the two out"
+        )
 
 
 def join() -> None:

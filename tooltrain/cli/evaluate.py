@@ -1,10 +1,11 @@
 """Scores the policies of WORKDIR on held-out traces, beside baselines; writes the report.
 
     python -m tooltrain.cli.evaluate --workdir=runs/demo
+    python -m tooltrain.cli.evaluate --workdir=runs/demo --checkpoint=best
     python -m tooltrain.cli.evaluate --workdir=runs/demo --name=atlas \\
         --other_cache=runs/atlas/cache/atlas.sqlite --other_traces=runs/atlas/traces
 
-The second is about traces of another suite: WORKDIR/transfer/NAME/eval and report.html.
+The third is about traces of another suite: WORKDIR/transfer/NAME/eval and report.html.
 """
 
 import sys
@@ -15,8 +16,16 @@ from ml_collections import ConfigDict
 from tooltrain.cli import devices, main
 from tooltrain.errors import UserError
 from tooltrain.eval.heldout import Other, evaluate_workdir
+from tooltrain.train.checkpoint import BEST, NEWEST
 
 FLAGS = flags.FlagValues()
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint",
+    NEWEST,
+    (NEWEST, BEST),
+    "Of GRPO: its newest, or the one that was best on held-out traces while it trained.",
+    flag_values=FLAGS,
+)
 _NAME = flags.DEFINE_string(
     "name",
     "",
@@ -41,7 +50,7 @@ def evaluate(config: ConfigDict, workdir: str) -> None:
             f"{workdir}/transfer that the evaluation is written to"
         )
     devices.prepare(workdir)
-    evaluate_workdir(config, workdir, flags=sys.argv[1:], other=other)
+    evaluate_workdir(config, workdir, flags=sys.argv[1:], other=other, checkpoint=_CHECKPOINT.value)
 
 
 if __name__ == "__main__":

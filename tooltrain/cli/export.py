@@ -12,10 +12,18 @@ from tooltrain.cli import devices, main
 from tooltrain.errors import UserError
 from tooltrain.eval.trained_policy import TrainedPolicy
 from tooltrain.policy.export import export_policy
+from tooltrain.train.checkpoint import BEST, NEWEST
 
 FLAGS = flags.FlagValues()
 _STAGE = flags.DEFINE_enum(
-    "stage", "grpo", ("sft", "grpo"), "Whose newest checkpoint to write.", flag_values=FLAGS
+    "stage", "grpo", ("sft", "grpo"), "Whose checkpoint to write.", flag_values=FLAGS
+)
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint",
+    NEWEST,
+    (NEWEST, BEST),
+    "Its newest, or the one that was best on held-out traces while it trained (GRPO).",
+    flag_values=FLAGS,
 )
 _DIRECTORY = flags.DEFINE_string(
     "directory", "", "Where to; it must hold no safetensors yet.", flag_values=FLAGS
@@ -29,7 +37,7 @@ def export(config: ConfigDict, workdir: str) -> None:
     if not _DIRECTORY.value:
         raise UserError("--directory is missing: name the directory to write")
     devices.prepare(workdir)
-    policy = TrainedPolicy(config, workdir, _STAGE.value)
+    policy = TrainedPolicy(config, workdir, _STAGE.value, checkpoint=_CHECKPOINT.value)
     export_policy(
         _DIRECTORY.value,
         policy.policy,

@@ -87,6 +87,8 @@ def _parse_flags(argv: list[str], own: flags.FlagValues) -> list[str]:
         rest = own_flags.parse(argv, own)
     except (KeyError, AttributeError) as error:  # --config.field where there is no such field
         paths = [arg.partition("=")[0] for arg in argv if arg.startswith("--config.")]
+        if not paths:
+            _fail(f"the config file raised {type(error).__name__}: {_one_line(error)}; correct it")
         given = next((path for path in paths if path.rpartition(".")[2] in str(error)), paths[0])
         _fail(
             f"{given}: the config has no such field ({_one_line(error)}); allowed are the fields "

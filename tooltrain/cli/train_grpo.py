@@ -7,7 +7,7 @@ from tooltrain.train.grpo import train
 
 
 def train_grpo(config: ConfigDict, workdir: str) -> None:
-    devices.prepare(workdir)
+    devices.prepare(workdir, joins=True)
     train(config, workdir)
 
 

@@ -7,7 +7,7 @@ from tooltrain.train.sft import train
 
 
 def train_sft(config: ConfigDict, workdir: str) -> None:
-    devices.prepare(workdir, cpu_devices=config.sft.cpu_devices)
+    devices.prepare(workdir, cpu_devices=config.sft.cpu_devices, joins=True)
     train(config, workdir)
 
 

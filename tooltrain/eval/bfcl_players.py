@@ -79,6 +79,10 @@ class _Nothing:
         del call, offered
         return Observation(ObservationKind.NOT_RECORDED, None)
 
+    def show(self, call: Call | MalformedCall, observation: Observation) -> str:
+        del call, observation
+        return ""
+
 
 class PolicyPlayer:
     """A trained policy. Its rollouts have one user turn, so multi-turn tests are refused."""

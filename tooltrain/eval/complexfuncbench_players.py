@@ -7,6 +7,7 @@ any order, handing out each as it is finished.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -72,8 +73,9 @@ class Transcripts:
         path = pathlib.Path(path)
         if not path.is_file():
             raise UserError(f"no transcripts at {path}; it holds one sample a line as JSON")
+        data = path.read_bytes()
         self.messages: dict[str, list[dict[str, Any]]] = {}
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        for number, line in enumerate(data.splitlines(), start=1):
             try:
                 row = orjson.loads(line)
                 id_, messages = row["id"], row["messages"]
@@ -86,7 +88,8 @@ class Transcripts:
             if id_ in self.messages:
                 raise UserError(f"{path}, line {number}: sample {id_!r} was there before")
             self.messages[id_] = messages
-        self.identity = {"player": "transcript", "file": str(path.resolve())}
+        self._path = path
+        self.identity = {"player": "transcript", "sha256": hashlib.sha256(data).hexdigest()}
 
     def play(
         self, samples: Sequence[BenchmarkSample], environment: BenchmarkEnvironment
@@ -95,7 +98,7 @@ class Transcripts:
         missing = [sample.id for sample in samples if sample.id not in self.messages]
         if missing:
             raise UserError(
-                f"{self.identity['file']} lacks {len(missing)} of {len(samples)} samples "
+                f"{self._path} lacks {len(missing)} of {len(samples)} samples "
                 f"({', '.join(missing[:5])} ...); add them, or choose fewer"
             )
         for sample in samples:

@@ -28,7 +28,8 @@ import itertools
 from collections.abc import Sequence
 
 from tooltrain.eval.complexfuncbench_samples import FREE_TOOLS, BenchmarkSample
-from tooltrain.types import Call, CallRecord, EndReason, GoldCall, MalformedCall
+from tooltrain.eval.metrics import same_shape
+from tooltrain.types import CallRecord, EndReason, GoldCall, MalformedCall
 
 _FORGIVEN = FREE_TOOLS - {"Location_to_Lat_Long"}
 
@@ -74,7 +75,7 @@ def reference_reading(
             return ReferenceReading(0, 0, False)
         found = 0
         for record in calls:
-            match = next((s for s in waiting if _same_shape(record, golds[s])), None)
+            match = next((s for s in waiting if same_shape(record, golds[s])), None)
             if match is not None:
                 waiting.remove(match)
                 found += 1
@@ -88,15 +89,6 @@ def reference_reading(
     waiting = [s for s in waiting if not _forgiven(golds[s])]
     success = opened > num_turns and not waiting
     return ReferenceReading(completed(), matched, success)
-
-
-def _same_shape(record: CallRecord, gold: GoldCall) -> bool:
-    return (
-        record.executed
-        and isinstance(record.call, Call)
-        and record.call.name == gold.name
-        and gold.arguments.keys() <= record.call.arguments.keys()
-    )
 
 
 def _is_named_hotel(call: GoldCall) -> bool:

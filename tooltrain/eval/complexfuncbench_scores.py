@@ -12,7 +12,7 @@ from tooltrain.env.environment import Environment
 from tooltrain.eval.complexfuncbench_reference import reference_reading
 from tooltrain.eval.complexfuncbench_samples import PUBLISHED_TURNS, BenchmarkSample
 from tooltrain.eval.complexfuncbench_strict import strict_reading
-from tooltrain.eval.evaluate import bootstrap_interval
+from tooltrain.eval.evaluate import NUM_RESAMPLES, bootstrap_interval
 from tooltrain.eval.taxonomy import Outcome
 from tooltrain.types import Call, CallRecord, EndReason, Json
 
@@ -148,12 +148,12 @@ def _table(counts: Sequence[Mapping[str, int]], seed: int) -> dict[str, Any]:
 
 
 def _pooled_interval(
-    over: np.ndarray, under: np.ndarray, seed: int, num_resamples: int = 1000
+    over: np.ndarray, under: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same resamples as `bootstrap_interval`, of the quotient of sums."""
     rng = np.random.default_rng(seed)
     quotients = []
-    for _ in range(num_resamples):
+    for _ in range(NUM_RESAMPLES):
         drawn = rng.integers(len(over), size=len(over))
         quotients.append(over[drawn].sum(0) / under[drawn].sum(0))
     low, high = np.percentile(np.stack(quotients), [2.5, 97.5], axis=0)

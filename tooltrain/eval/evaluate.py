@@ -80,9 +80,7 @@ def _rewards(
     return rewards, terms
 
 
-def summarize(
-    episodes: Sequence[ScoredEpisode], *, seed: int = 0, num_resamples: int = NUM_RESAMPLES
-) -> dict[str, Any]:
+def summarize(episodes: Sequence[ScoredEpisode], *, seed: int = 0) -> dict[str, Any]:
     """Summary of a set of episodes, ready for JSON.
 
     Keys: episodes, turns, calls (counts: gold), emitted_calls; metrics {name: {mean, low,
@@ -92,7 +90,7 @@ def summarize(
     if not episodes:
         raise ValueError("no episodes to summarize; pass at least one scored rollout")
     rows = _rows(episodes)
-    low, high = bootstrap_interval(rows, seed=seed, num_resamples=num_resamples)
+    low, high = bootstrap_interval(rows, seed=seed)
     outcomes = collections.Counter(episode.failure.outcome for episode in episodes)
     ends = collections.Counter(episode.rollout.end for episode in episodes)
 
@@ -129,13 +127,6 @@ def _rows(episodes: Sequence[ScoredEpisode]) -> np.ndarray:
     return np.array([[episode.row()[name] for name in NAMES] for episode in episodes])
 
 
-def evaluate(
-    traces: Sequence[Trace], rollouts: Sequence[Rollout], *, seed: int = 0
-) -> dict[str, Any]:
-    """Scores `rollouts` and summarizes them (`score`, `summarize`)."""
-    return summarize(score(traces, rollouts), seed=seed)
-
-
 def difference(
     before: Sequence[ScoredEpisode], after: Sequence[ScoredEpisode], *, seed: int = 0
 ) -> dict[str, dict[str, float]]:
@@ -146,10 +137,9 @@ def difference(
     """
     if [e.trace.id for e in before] != [e.trace.id for e in after] or not before:
         raise ValueError("before and after must hold the same traces in the same order, not none")
-    names = (*METRICS, REWARD)
     rows = np.array(
         [
-            [a.row()[name] - b.row()[name] for name in names]
+            [a.row()[name] - b.row()[name] for name in NAMES]
             for b, a in zip(before, after, strict=True)
         ]
     )
@@ -160,16 +150,14 @@ def difference(
     }
 
 
-def bootstrap_interval(
-    rows: np.ndarray, *, seed: int = 0, num_resamples: int = NUM_RESAMPLES
-) -> tuple[np.ndarray, np.ndarray]:
+def bootstrap_interval(rows: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """95% percentile bootstrap interval of the mean over axis 0 of `rows` [n, m].
 
     The same seed gives the same interval. One resample at a time: memory stays at [n, m].
     """
     rng = np.random.default_rng(seed)
     means = np.stack(
-        [rows[rng.integers(len(rows), size=len(rows))].mean(0) for _ in range(num_resamples)]
+        [rows[rng.integers(len(rows), size=len(rows))].mean(0) for _ in range(NUM_RESAMPLES)]
     )
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return low, high

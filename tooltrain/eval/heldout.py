@@ -36,8 +36,8 @@ from tooltrain.eval.trained_policy import TrainedPolicy
 from tooltrain.report.page import write_report
 from tooltrain.report.runs import MAIN_SPLIT, SPLITS, STAGES
 from tooltrain.rollout.episode import prompt_of
-from tooltrain.rollout.sampling import Sampling
-from tooltrain.train.checkpoint import latest_step
+from tooltrain.train.checkpoint import NEWEST, latest_step
+from tooltrain.train.options import make_sampling
 from tooltrain.types import Rollout, Trace
 
 COMMANDS = ("record --source=complexfuncbench", "synthesize", "train_sft", "train_grpo", "evaluate")
@@ -71,12 +71,16 @@ class Other:
 
 
 def evaluate_workdir(
-    config: ConfigDict, workdir: str, flags: Sequence[str] = (), other: Other | None = None
+    config: ConfigDict,
+    workdir: str,
+    flags: Sequence[str] = (),
+    other: Other | None = None,
+    checkpoint: str = NEWEST,
 ) -> pathlib.Path:
     """Evaluates the newest checkpoints of WORKDIR/sft and /grpo; returns the report's path.
 
     other: evaluates on these traces; the policy keeps its own tokenizer and template, and its
-    tools, responses and gold are the other suite's.
+    tools, responses and gold are the other suite's. checkpoint: which of GRPO's (`load_params`).
 
     config.eval: episodes of each test split (0: all), temperature (0: greedy), slots; the
     limits on turns and tokens are those of config.grpo. flags: of the command line, for the
@@ -124,7 +128,8 @@ def evaluate_workdir(
         if stage == "grpo" and latest_step(stage_dir) is None:
             print(f"{stage_dir} holds no checkpoint: the report is about SFT alone", flush=True)
             continue
-        policy = TrainedPolicy(config, workdir, stage)
+        which = checkpoint if stage == "grpo" else NEWEST  # SFT's have no score
+        policy = TrainedPolicy(config, workdir, stage, checkpoint=which)
         steps[stage] = policy.identity["step"]
         played = _play_policy(policy, config, splits, environment)
         policies[stage] = {split: score(traces, played[split]) for split, traces in splits.items()}
@@ -174,32 +179,38 @@ def write_evaluation(
 
     baselines, policies: scored episodes by player and split. steps: of the checkpoints by
     stage. run: what run.json says beside the difference. template: of the policies' tokens,
-    if they have any. What an earlier evaluation
-    left of a stage that is not among `policies` is removed.
+    if they have any. What an earlier evaluation left of a stage or split that is not among
+    `policies` is removed in the end.
     """
     directory = pathlib.Path(workdir) / "eval"
     directory.mkdir(parents=True, exist_ok=True)
-    for stale in [*directory.glob("*.json"), *directory.glob("*_episodes_*.jsonl")]:
-        stale.unlink()
+    earlier = {*directory.glob("*.json"), *directory.glob("*_episodes_*.jsonl")}
     players = {**baselines, **policies}
     summaries = {
         name: {split: summarize(episodes, seed=seed) for split, episodes in scored.items()}
         for name, scored in players.items()
     }
-    _write_json(
-        directory / "baselines.json", {name: {"splits": summaries[name]} for name in baselines}
-    )
-    for stage, scored in policies.items():
-        summary = {"step": steps[stage], "splits": summaries[stage]}
-        _write_json(directory / f"{stage}.json", summary)
-        for split, episodes in scored.items():
-            path = directory / f"{stage}_episodes_{split}.jsonl"
-            write_episodes(path, episodes, environment, template)
     differences = {}
     if len(policies) == len(STAGES):
         before, after = policies.values()
         differences = {split: difference(before[split], after[split], seed=seed) for split in after}
-    _write_json(directory / "run.json", {**run, "difference": differences})
+    tables = {
+        "baselines": {name: {"splits": summaries[name]} for name in baselines},
+        **{stage: {"step": steps[stage], "splits": summaries[stage]} for stage in policies},
+        "run": {**run, "difference": differences},
+    }
+    played = {
+        directory / f"{stage}_episodes_{split}.jsonl": episodes
+        for stage, scored in policies.items()
+        for split, episodes in scored.items()
+    }
+    for path, episodes in played.items():
+        write_episodes(path, episodes, environment, template)
+    written = {directory / f"{name}.json": table for name, table in tables.items()}
+    for path, table in written.items():
+        _write_json(path, table)
+    for stale in earlier - played.keys() - written.keys():
+        stale.unlink()
     for name, summary in summaries.items():
         _print_scores(name, summary)
 
@@ -212,6 +223,7 @@ def _play_policy(
 ) -> dict[str, list[Rollout]]:
     """One rollout of each trace, by split, sampled as config.eval says."""
     stage, step = policy.identity["player"], policy.identity["step"]
+    sampling = make_sampling("eval", temperature=config.eval.temperature)
     played = {}
     for split, traces in splits.items():
         print(f"{stage} step {step}: {len(traces)} episodes of {split} ...", flush=True)
@@ -221,7 +233,7 @@ def _play_policy(
         played[split] = policy.rollouts(
             prompts,
             environment,
-            sampling=Sampling(temperature=config.eval.temperature),
+            sampling=sampling,
             seed=config.seed,
         )
     return played

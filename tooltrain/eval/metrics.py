@@ -149,7 +149,7 @@ def reference_count(trace: Trace, records: Sequence[CallRecord]) -> ReferenceCou
             break
         before = len(still_open)
         for record in turn_records:
-            match = next((s for s in still_open if _same_shape(record, trace.calls[s])), None)
+            match = next((s for s in still_open if same_shape(record, trace.calls[s])), None)
             if match is not None:
                 still_open.remove(match)
         if len(still_open) == before:
@@ -160,7 +160,8 @@ def reference_count(trace: Trace, records: Sequence[CallRecord]) -> ReferenceCou
     return ReferenceCount(completed, matched_calls, not still_open and not overrun)
 
 
-def _same_shape(record: CallRecord, gold: GoldCall) -> bool:
+def same_shape(record: CallRecord, gold: GoldCall) -> bool:
+    """Executed, of gold's name, with gold's argument names at least; values are not compared."""
     if not record.executed or isinstance(record.call, MalformedCall):
         return False
     return record.call.name == gold.name and gold.arguments.keys() <= record.call.arguments.keys()
@@ -196,13 +197,3 @@ def episode_metrics(trace: Trace, records: Sequence[CallRecord], end: EndReason)
         call_accuracy=call_accuracy(trace, records),
         reference_call_accuracy=reference.matched_calls / len(trace.calls),
     )
-
-
-def mean_metrics(episodes: Sequence[EpisodeMetrics]) -> dict[str, float]:
-    """Mean of every metric over episodes (each episode counts the same, however long).
-
-    Raises ValueError for no episodes: a mean of nothing is no score.
-    """
-    if not episodes:
-        raise ValueError("no episodes to average; pass at least one")
-    return {name: sum(getattr(e, name) for e in episodes) / len(episodes) for name in METRICS}

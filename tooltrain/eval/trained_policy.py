@@ -20,7 +20,8 @@ from tooltrain.policy.weights import parameter_shapes
 from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.episode import Prompt, rollouts
 from tooltrain.rollout.sampling import GREEDY, Sampling
-from tooltrain.train.checkpoint import latest_step, load_params
+from tooltrain.train.checkpoint import NEWEST, identity, latest_step, load_params
+from tooltrain.train.options import EPISODE, check_least
 from tooltrain.train.start import start
 from tooltrain.types import Json, Rollout
 
@@ -35,15 +36,27 @@ PRETRAINED = "pretrained"
 
 
 class TrainedPolicy:
-    """The newest checkpoint of WORKDIR/`stage`, within the turns and tokens of config.grpo.
+    """A checkpoint of WORKDIR/`stage`, within the turns and tokens of config.grpo.
 
     stage: "sft", "grpo", or `PRETRAINED`: the model that training starts from, as it is.
-    coarse: `Engine`'s.
+    checkpoint: which of the stage, `NEWEST` or `BEST`. coarse: `Engine`'s.
     identity: JSON; what its greedy rollouts depend on beside prompts and environment.
     """
 
-    def __init__(self, config: ConfigDict, workdir: str, stage: str, *, coarse: bool = False):
-        """Raises UserError where there is no checkpoint, or one of another policy."""
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: str,
+        stage: str,
+        *,
+        checkpoint: str = NEWEST,
+        coarse: bool = False,
+    ):
+        """Raises UserError where there is no such checkpoint, or one of another policy, and for
+        limits that nothing can be played in."""
+        grpo = config.grpo
+        check_least("grpo", grpo, EPISODE)
+        check_least("eval", config.eval, {"slots": 1})
         directory = pathlib.Path(workdir) / stage
         if stage != PRETRAINED and latest_step(directory) is None:
             raise UserError(f"{directory} holds no checkpoint; run `train_{stage}` first")
@@ -51,25 +64,31 @@ class TrainedPolicy:
         self.policy, self.template, self.source = begin.policy, begin.template, begin.source
         self.mesh = sharding.make_mesh(config.mesh)
         if stage == PRETRAINED:
-            self.params, step, checkpoint = begin.params(self.mesh), 0, begin.source
+            self.params, step = begin.params(self.mesh), 0
+            played = {"checkpoint": config.policy.pretrained}
         else:
             shapes = parameter_shapes(begin.policy)
             abstract = sharding.abstract_parameters(self.mesh, shapes)
-            self.params, step = load_params(directory, abstract)
-            checkpoint = str(directory.resolve())
+            self.params, step = load_params(directory, abstract, checkpoint)
+            played = identity(directory, step)
         if self.mesh.size == 1:
             # Uncommitted, as a fresh cache is: placed on a mesh, they would make a program's
             # outputs differ from its inputs in sharding, and each shape compile twice.
             self.params = jax.tree.map(lambda p: jnp.asarray(np.asarray(p)), self.params)
-        grpo = config.grpo
         self.max_len, self._num_slots = grpo.max_len, config.eval.slots
         self._chunks = tuple(config.eval.get("chunks", (32, 128)))
+        if not self._chunks or min(self._chunks) < 1:
+            raise UserError(
+                f"config.eval.chunks is {self._chunks}; allowed: one length or more, in tokens"
+            )
         self._coarse = coarse
         self._limits = {"max_turns": grpo.max_turns, "max_turn_tokens": grpo.max_turn_tokens}
         self.identity: dict[str, Json] = {
             "player": stage,
             "step": int(step),
-            "checkpoint": checkpoint,
+            **played,
+            "dtype": self.policy.dtype,
+            "attention": self.policy.attention,
             "max_len": grpo.max_len,
             **self._limits,
         }

@@ -3,6 +3,7 @@
 A stage's directory (WORKDIR/sft, WORKDIR/grpo) holds
 
     config.json          the config it was started with, and what its data were
+    lock                 held by the process that trains
     checkpoints/<step>/  params, optimizer, and `run`: step, seed, data iterator (JSON); behaviour,
                          the parameters that play the rollouts in flight (config.grpo.staleness)
     base/                what LoRA leaves frozen (config.lora), saved once; params are its tree then
@@ -13,7 +14,9 @@ A step's random numbers are made from (seed, step), so the seed is all the RNG s
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import fcntl
 import hashlib
 import json
 import logging
@@ -32,9 +35,12 @@ from tooltrain.types import Json
 
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
-SCORE = "score"  # of a checkpoint, in its metadata
+LOCK = "lock"
+SCORE = "score"  # of a checkpoint
+METRICS = "metrics/metrics"  # Orbax's file in a checkpoint: what it was saved with
 BEHAVIOUR = "behaviour"
 BASE = "base"  # beside the checkpoints
+NEWEST, BEST = "newest", "best"  # which checkpoint
 
 
 class Checkpoints:
@@ -72,16 +78,6 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         latest = self._checkpointer.latest
         return None if latest is None else latest.step
-
-    @property
-    def best_step(self) -> int | None:
-        """The step saved with the highest score, the newest of equals; None: none has one."""
-        scored = [
-            (saved.metrics[SCORE], saved.step)
-            for saved in self._checkpointer.checkpoints
-            if saved.metrics
-        ]
-        return max(scored)[1] if scored else None
 
     def save(
         self,
@@ -132,20 +128,18 @@ class Checkpoints:
         return state, saved["run"] | ({BEHAVIOUR: saved[BEHAVIOUR]} if behaviour else {})
 
 
-def load_params(directory: pathlib.Path, abstract_params: Params) -> tuple[Params, int]:
-    """Parameters alone, of a stage's newest checkpoint, straight onto the mesh; and its step.
+def load_params(
+    directory: pathlib.Path, abstract_params: Params, which: str = NEWEST
+) -> tuple[Params, int]:
+    """Parameters alone, of a stage's newest or best checkpoint, straight onto the mesh; and its
+    step.
 
     They are the whole policy's, also where the stage trained LoRA.
-    abstract_params: shapes with shardings. Raises UserError when there is no checkpoint or
+    abstract_params: shapes with shardings. Raises UserError when there is no such checkpoint or
     it holds another policy.
     """
-    newest = latest_step(directory)
-    if newest is None:
-        raise UserError(
-            f"{directory} holds no checkpoint to start from; run train_sft with this --workdir "
-            "first, or set config.init_from to a directory that train_sft wrote"
-        )
-    path = (directory / CHECKPOINTS / str(newest)).absolute()
+    step = saved_step(directory, which)
+    path = (directory / CHECKPOINTS / str(step)).absolute()
     lora = _lora_of(directory)
     trained = abstract_params
     if lora is not None:
@@ -154,18 +148,15 @@ def load_params(directory: pathlib.Path, abstract_params: Params) -> tuple[Param
     try:
         saved = ocp.load_checkpointables(path, {"params": trained})
         if lora is not None:
-            path = (directory / BASE).absolute()
-            base = ocp.load_checkpointables(path, {"params": abstract_params})
+            base = _load_base(directory, abstract_params)
             where = jax.tree.map(lambda x: x.sharding, abstract_params)
-            saved["params"] = jax.jit(lora.merge, out_shardings=where)(
-                base["params"], saved["params"]
-            )
+            saved["params"] = jax.jit(lora.merge, out_shardings=where)(base, saved["params"])
     except (ValueError, KeyError, FileNotFoundError) as error:
         raise UserError(
             f"the checkpoint {path} does not hold the policy of this config; use the "
             f"config.policy and tokenizer it was trained with ({directory / CONFIG}): {error}"
         ) from error
-    return saved["params"], newest
+    return saved["params"], step
 
 
 def keep_base(
@@ -176,30 +167,81 @@ def keep_base(
     resumed: bool,
 ) -> Params:
     """What a stage leaves frozen: made and saved beside its checkpoints, once; what was saved,
-    when the stage is resumed."""
-    path = (directory / BASE).absolute()
+    when the stage is resumed. Raises UserError when that is gone."""
     if resumed:
-        return ocp.load_checkpointables(path, {"params": abstract_params})["params"]
+        return _load_base(directory, abstract_params)
     base = make()
-    ocp.save_checkpointables(path, {"params": base}, overwrite=True)
+    ocp.save_checkpointables((directory / BASE).absolute(), {"params": base}, overwrite=True)
     return base
+
+
+def _load_base(directory: pathlib.Path, abstract_params: Params) -> Params:
+    path = (directory / BASE).absolute()
+    if not path.is_dir():
+        raise UserError(
+            f"{directory} was trained with LoRA beside {path}, which is gone: bring it back, or "
+            f"delete {directory} and train that stage anew"
+        )
+    return ocp.load_checkpointables(path, {"params": abstract_params})["params"]
 
 
 def _lora_of(directory: pathlib.Path) -> Lora | None:
     """The LoRA that a stage trains, by its config.json."""
-    path = directory / CONFIG
-    return lora_of(json.loads(path.read_text())["config"]) if path.is_file() else None
+    return lora_of(read_config(directory)["config"]) if (directory / CONFIG).is_file() else None
+
+
+def saved_step(directory: pathlib.Path, which: str = NEWEST) -> int:
+    """The step of a stage's newest or best checkpoint. Raises UserError when it has none."""
+    newest = latest_step(directory)
+    if newest is None:
+        raise UserError(
+            f"{directory} holds no checkpoint to start from; run train_sft with this --workdir "
+            "first, or set config.init_from to a directory that train_sft wrote"
+        )
+    if which == NEWEST:
+        return newest
+    best = best_step(directory)
+    if best is None:
+        raise UserError(
+            f"{directory} holds no checkpoint that was saved with a score, so none is the best; "
+            "take the newest (GRPO's are scored, at config.grpo.eval_every_steps)"
+        )
+    return best
 
 
 def latest_step(directory: pathlib.Path) -> int | None:
     """Newest whole checkpoint below a stage's directory; None if there is none."""
-    steps = [
+    return max(_steps(directory), default=None)
+
+
+def best_step(directory: pathlib.Path) -> int | None:
+    """The step saved with the highest score, the newest of equals; None: none has one."""
+    scores = {
+        step: json.loads(path.read_text())[SCORE]
+        for step in _steps(directory)
+        if (path := directory / CHECKPOINTS / str(step) / METRICS).is_file()
+    }
+    return max(scores, key=lambda step: (scores[step], step), default=None)
+
+
+def _steps(directory: pathlib.Path) -> list[int]:
+    return [
         int(path.name)
         for path in (directory / CHECKPOINTS).glob("*")
         # Orbax writes under a temporary name and renames: a number is a finished one.
         if path.name.isdigit()
     ]
-    return max(steps, default=None)
+
+
+def identity(directory: pathlib.Path, step: int) -> dict[str, Json]:
+    """What tells a checkpoint from every other, wherever its workdir lies: the digest of its
+    stage's config (None: it has none), and when it was saved."""
+    path = directory / CONFIG
+    saved = ocp.checkpointables_metadata((directory / CHECKPOINTS / str(step)).absolute())
+    return {
+        "config": hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
+        "saved_ns": saved.commit_timestamp_nsecs,
+    }
 
 
 # --- the config beside it -----------------------------------------------------------
@@ -223,34 +265,62 @@ def traces_digest(traces_dir: pathlib.Path) -> str:
     return digest.hexdigest()
 
 
-def claim_directory(directory: pathlib.Path, config: Mapping[str, Json]) -> None:
-    """Makes the stage's directory this config's own: writes config.json, or finds its equal.
+def read_config(directory: pathlib.Path) -> dict[str, Json]:
+    """A stage's config.json. Raises UserError where there is none."""
+    path = directory / CONFIG
+    if not path.is_file():
+        raise UserError(
+            f"{directory} has no {CONFIG}, which says what its checkpoints were trained with; "
+            "copy it from where they come from, or train that stage anew"
+        )
+    return json.loads(path.read_text())
+
+
+@contextlib.contextmanager
+def claim_directory(directory: pathlib.Path, config: Mapping[str, Json]) -> Iterator[None]:
+    """The stage's directory as this config's own, of one process at a time, while this lasts:
+    writes config.json, or finds its equal.
 
     Raises UserError, having changed nothing, when the directory holds a checkpoint of
-    another config: it lists the fields that differ.
+    another config: it lists the fields that differ; and when another process has it.
     """
-    path = directory / CONFIG
     wanted = json.loads(json.dumps(config))
-    newest = latest_step(directory)
-    if newest is not None:
-        if not path.is_file():
-            raise UserError(
-                f"{directory} holds a checkpoint (step {newest}) but no {CONFIG}, so it cannot be "
-                "told whether it may be resumed; use another --workdir, or delete that directory"
-            )
-        found = json.loads(path.read_text())
-        differences = list(_differences(found, wanted))
-        if differences:
-            raise UserError(
-                f"{directory} holds a checkpoint (step {newest}) of another config: "
-                f"{'; '.join(differences)}. To resume it, set these fields back; to start anew, "
-                f"use another --workdir or delete {directory}"
-            )
-        return
+    _check_resumable(directory, wanted)
     directory.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(wanted, indent=2, sort_keys=True) + "\n")
-    partial.replace(path)
+    with (directory / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{directory} is being trained by another process; wait for it or stop it, or use "
+                "another --workdir"
+            ) from None
+        _check_resumable(directory, wanted)  # until now another process could write it
+        if latest_step(directory) is None:
+            path = directory / CONFIG
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(wanted, indent=2, sort_keys=True) + "\n")
+            partial.replace(path)
+        yield
+
+
+def _check_resumable(directory: pathlib.Path, wanted: dict[str, Json]) -> None:
+    """Raises UserError when the directory holds a checkpoint of another config than `wanted`."""
+    newest = latest_step(directory)
+    if newest is None:
+        return
+    if not (directory / CONFIG).is_file():
+        raise UserError(
+            f"{directory} holds a checkpoint (step {newest}) but no {CONFIG}, so it cannot be "
+            "told whether it may be resumed; use another --workdir, or delete that directory"
+        )
+    differences = list(_differences(read_config(directory), wanted))
+    if differences:
+        raise UserError(
+            f"{directory} holds a checkpoint (step {newest}) of another config: "
+            f"{'; '.join(differences)}. To resume it, set these fields back; to start anew, "
+            f"use another --workdir or delete {directory}"
+        )
 
 
 def _differences(found: Json, wanted: Json, name: str = "") -> Iterator[str]:

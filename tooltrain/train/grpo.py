@@ -26,15 +26,17 @@ from tooltrain.policy.weights import parameter_shapes
 from tooltrain.rewards import reward
 from tooltrain.rollout.engine import Engine
 from tooltrain.rollout.episode import prompt_of, rollouts
-from tooltrain.rollout.sampling import GREEDY, Sampling, warn_if_truncated
+from tooltrain.rollout.sampling import GREEDY, warn_if_truncated
 from tooltrain.train import hosts
 from tooltrain.train.ahead import Ahead
 from tooltrain.train.checkpoint import (
-    CONFIG,
     Checkpoints,
     claim_directory,
+    latest_step,
     load_params,
+    read_config,
     recorded_config,
+    saved_step,
     traces_digest,
     truncate_lines,
 )
@@ -43,7 +45,8 @@ from tooltrain.train.draws import minibatch_groups, step_seed
 from tooltrain.train.groups import Groups, Judged, draw_until_enough_teach
 from tooltrain.train.metrics import Clock, MetricsWriter
 from tooltrain.train.optimizer import make_optimizer, make_schedule
-from tooltrain.train.rollout_batch import pack_rollouts, padding_share
+from tooltrain.train.options import check_grpo, make_sampling
+from tooltrain.train.rollout_batch import fill, pack_rollouts, padding_of_fills
 from tooltrain.train.rollout_metrics import episode_line, rollout_metrics
 from tooltrain.train.start import start
 from tooltrain.train.state import (
@@ -64,11 +67,12 @@ UNREAD = ("sft", "eval", "init_from", "mesh", "cache", "traces", "synthesis")
 def train(config: ConfigDict, workdir: str) -> None:
     """Improves the policy of WORKDIR/sft on WORKDIR/traces; writes WORKDIR/grpo, or resumes it.
 
-    Raises UserError for a missing dataset or SFT checkpoint, a directory of another config,
-    a mesh or batch that does not fit, and when the loss is no longer finite.
+    Raises UserError for a missing dataset or SFT checkpoint, a directory of another config or
+    process, a mesh or batch that does not fit, and when the loss is no longer finite.
     """
     directory = pathlib.Path(workdir) / "grpo"
     grpo = config.grpo
+    check_grpo(grpo)
 
     # --- mesh -----------------------------------------------------------------------
     mesh = sharding.make_mesh(config.mesh)
@@ -76,7 +80,6 @@ def train(config: ConfigDict, workdir: str) -> None:
     num_prompts = hosts.share(grpo.prompts_per_step, "config.grpo.prompts_per_step")
     microbatch_rows = hosts.share(grpo.microbatch_rows, "config.grpo.microbatch_rows")
     sharding.check_batch_size(mesh, grpo.microbatch_rows, "config.grpo.microbatch_rows")
-    check_options(grpo)
     largest_minibatch = -(-num_prompts // grpo.minibatches) * grpo.generations
     pack = functools.partial(
         pack_rollouts,
@@ -115,7 +118,9 @@ def train(config: ConfigDict, workdir: str) -> None:
         max_turns=grpo.max_turns,
         max_turn_tokens=grpo.max_turn_tokens,
     )
-    sampling = Sampling(grpo.temperature, grpo.top_k, grpo.top_p)
+    sampling = make_sampling(
+        "grpo", temperature=grpo.temperature, top_k=grpo.top_k, top_p=grpo.top_p
+    )
     if sampling.temperature == 0:
         raise UserError("config.grpo.temperature is 0: greedy rollouts of a prompt are all equal")
     # A truncated distribution is not the one that is updated: ask the policy itself.
@@ -214,16 +219,22 @@ def train(config: ConfigDict, workdir: str) -> None:
 
     # --- checkpoint -----------------------------------------------------------------
     init_from = pathlib.Path(config.init_from or f"{workdir}/sft")
-    first_params, init_step = load_params(init_from, trained.abstract_policy)
     data = {
         "cache": environment.cache.digest,
         "traces": traces_digest(traces_dir),
-        "init_step": init_step,
-        "init_config": json.loads((init_from / CONFIG).read_text()),
+        "init_step": saved_step(init_from),
+        "init_config": read_config(init_from),
     }
-    hosts.first_does(lambda: claim_directory(directory, recorded_config(config, UNREAD, data)))
-    with jax.set_mesh(mesh), Checkpoints(directory) as checkpoints:
-        resumed = checkpoints.latest_step
+    resumed = latest_step(directory)
+    first_params = None
+    # A resumed run has all of it but the reference policy, and with LoRA that too.
+    if resumed is None or (grpo.kl_coefficient and trained.lora is None):
+        first_params, _ = load_params(init_from, trained.abstract_policy)
+    with (
+        hosts.first_holds(claim_directory(directory, recorded_config(config, UNREAD, data))),
+        jax.set_mesh(mesh),
+        Checkpoints(directory) as checkpoints,
+    ):
         frozen = trained.frozen(
             directory, lambda base=first_params: base, resumed=resumed is not None
         )
@@ -233,6 +244,8 @@ def train(config: ConfigDict, workdir: str) -> None:
         if resumed is not None:
             abstract = abstract_state(mesh, trained.shapes, optimizer)
             state, run = checkpoints.restore(abstract, behaviour=grpo.staleness > 0)
+            if "num_processes" in run:  # older checkpoints do not say
+                hosts.check_count(run["num_processes"])
             prompt_indices.set_state(run["data"])
         elif trained.lora is not None:
             state = create_state(mesh, lambda: trained.fresh_lora(config.seed), optimizer)
@@ -305,7 +318,8 @@ def train(config: ConfigDict, workdir: str) -> None:
                     kept, grpo.updates_per_batch, grpo.minibatches, step_seed(config.seed, step)
                 )
                 sizes = np.sum(hosts.gather([len(part) for part in parts]), axis=0)
-                batches = []
+                whole = trained.whole(state.params, frozen) if recompute_old else None
+                batches, fills = [], []
                 for part in (part for part, size in zip(parts, sizes, strict=True) if size):
                     chosen = groups.rollouts_of(part)
                     host_batch = pack(
@@ -314,20 +328,22 @@ def train(config: ConfigDict, workdir: str) -> None:
                         pad_id=template.pad_id,
                     )
                     batch = sharding.shard_batch(mesh, host_batch)
-                    packed = {"padding": padding_share(host_batch, microbatch_rows)}
+                    fills.append(fill(host_batch, microbatch_rows))
+                    mismatch = {}
                     if recompute_old:
-                        logprobs = logprobs_fn(trained.whole(state.params, frozen), batch)
+                        logprobs = logprobs_fn(whole, batch)
                         if grpo.importance_cap:
                             batch, mismatch = correct(batch, logprobs)
-                            packed |= mismatch
                         batch = batch._replace(old_logprobs=logprobs)
                     if ref_params is not None:
                         batch = batch._replace(ref_logprobs=logprobs_fn(ref_params, batch))
-                    batches.append((batch, packed))
+                    batches.append((batch, mismatch))
+                del whole  # with LoRA a copy
+                learning_rate = schedule(state.step)  # of the step's first update
                 updates = []
-                for batch, packed in batches:
+                for batch, mismatch in batches:
                     state, update_metrics = step_fn(state, batch, *frozen)
-                    updates.append(update_metrics | packed)
+                    updates.append(update_metrics | mismatch)
 
                 # While the devices work: what the rollouts were like.
                 metrics = drawn | rollout_metrics(groups, judged.no_variance)
@@ -339,15 +355,18 @@ def train(config: ConfigDict, workdir: str) -> None:
                         episodes_file.write(json.dumps({"step": step, **line}) + "\n")
                     episodes_file.flush()
                 metrics = hosts.mean(metrics)
+                fills = hosts.gather(fills)
+                tokens = sum(hosts.gather(sum(len(r.tokens) for r in groups.played)))
                 jax.block_until_ready(state.params)  # the next rollouts need them anyway
                 clock.lap("update_seconds")
                 if updates:
+                    metrics["padding"] = padding_of_fills(fills)
                     for name in updates[0]:
                         metrics[name] = sum(u[name] for u in updates) / len(updates)
                 writer.step(
                     step,
-                    {**metrics, "learning_rate": schedule(state.step)},
-                    {**seconds, **clock.laps, "tokens": sum(len(r.tokens) for r in groups.played)},
+                    {**metrics, "learning_rate": learning_rate},
+                    {**seconds, **clock.laps, "tokens": tokens},
                 )
 
                 accuracy = None
@@ -360,38 +379,5 @@ def train(config: ConfigDict, workdir: str) -> None:
                     writer.flush()  # a state that is not finite is never saved
                     # Of rollouts in flight, what it takes to play them again.
                     place = ahead.place if grpo.staleness else prompt_indices.get_state()
-                    run = {"seed": config.seed, "data": place}
+                    run = {"seed": config.seed, "data": place, "num_processes": hosts.count()}
                     checkpoints.save(state, step, run, score=accuracy, behaviour=ahead.behaviour)
-
-
-def check_options(grpo: ConfigDict) -> None:
-    """Raises UserError unless every rollout fits in a row of an update, for options that need
-    others, and for those that several processes do not have."""
-    if grpo.row_len < grpo.max_len:
-        raise UserError(
-            f"config.grpo.row_len is {grpo.row_len}, but rollouts may have {grpo.max_len} tokens "
-            "(config.grpo.max_len); give rows at least as many"
-        )
-    if grpo.importance_cap < 0:
-        raise UserError(
-            f"config.grpo.importance_cap is {grpo.importance_cap}; allowed: 0 (off), or the most "
-            "that an advantage is weighed by, such as 2.0"
-        )
-    if grpo.dynamic_sampling_rounds and not grpo.filter_zero_variance:
-        raise UserError(
-            f"config.grpo.dynamic_sampling_rounds is {grpo.dynamic_sampling_rounds}: groups "
-            "without variance are drawn anew, so filter_zero_variance must be True"
-        )
-    if grpo.staleness not in (0, 1):
-        raise UserError(f"config.grpo.staleness is {grpo.staleness}; allowed: 0, 1")
-    if grpo.staleness and not grpo.importance_cap:
-        raise UserError(
-            "config.grpo.staleness is 1: rollouts are those of another policy than the one that is "
-            "updated, which importance_cap > 0 corrects; set it, to 2.0 for example"
-        )
-    for field in ("dynamic_sampling_rounds", "staleness"):
-        if grpo[field] and hosts.count() > 1:
-            raise UserError(
-                f"config.grpo.{field} is {grpo[field]} in a run of {hosts.count()} processes, "
-                "which draw and play in step; set it to 0, or train with one process"
-            )

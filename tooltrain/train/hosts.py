@@ -7,19 +7,22 @@ to each other beside that goes through here. With one process all of it does not
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from tooltrain import sharding
 from tooltrain.errors import UserError
 from tooltrain.types import Json
 
 T = TypeVar("T")
+
+_LEAST_BYTES = 1024  # of what `gather` sends
 
 
 def count() -> int:
@@ -65,7 +68,8 @@ def gather(value: Json) -> list[Json]:
 
     encoded = np.frombuffer(json.dumps(value).encode(), np.uint8)
     sizes = np.asarray(multihost_utils.process_allgather(np.array([len(encoded)]))).ravel()
-    padded = np.zeros(sizes.max(), np.uint8)
+    # Each length compiles a program: few lengths, most messages of one.
+    padded = np.zeros(max(_LEAST_BYTES, 1 << (int(sizes.max()) - 1).bit_length()), np.uint8)
     padded[: len(encoded)] = encoded
     rows = np.asarray(multihost_utils.process_allgather(padded)).reshape(count(), -1)
     return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
@@ -76,12 +80,17 @@ def own(gathered: Sequence[T]) -> T:
 
     Raises UserError when other processes gave it: each has its own part of the data.
     """
-    if len(gathered) != count():
-        raise UserError(
-            f"this checkpoint is of {len(gathered)} processes, which had a part of the data each, "
-            f"and there are {count()} now: resume it with {len(gathered)}, or start anew"
-        )
+    check_count(len(gathered))
     return gathered[index()]
+
+
+def check_count(saved_by: int) -> None:
+    """Raises UserError when a checkpoint was saved by more or fewer processes than there are."""
+    if saved_by != count():
+        raise UserError(
+            f"this checkpoint is of {saved_by} processes, which had a part of the data each, "
+            f"and there are {count()} now: resume it with {saved_by}, or start anew"
+        )
 
 
 def mean(values: Mapping[str, float]) -> dict[str, float]:
@@ -104,6 +113,14 @@ def first_does(work: Callable[[], Any]) -> None:
 
 
 @contextlib.contextmanager
+def first_holds(held: contextlib.AbstractContextManager) -> Iterator[None]:
+    """`held` is entered by the first process, as `first_does`, and left by it at the end."""
+    with contextlib.ExitStack() as stack:
+        first_does(lambda: stack.enter_context(held))
+        yield
+
+
+@contextlib.contextmanager
 def alone(*, always: bool = False) -> Iterator[None]:
     """What is computed inside is this process's own: on its first device, not on the mesh of all.
 
@@ -115,7 +132,7 @@ def alone(*, always: bool = False) -> Iterator[None]:
         yield
         return
     sizes = dict.fromkeys(sharding.AXES, 1)
-    with jax.set_mesh(sharding.make_mesh(sizes, jax.local_devices()[:1])):
+    with jax.set_mesh(sharding.make_mesh(sizes, [_first_device()])):
         yield
 
 
@@ -124,5 +141,19 @@ def own_copy(mesh: Mesh, params: Any, *, always: bool = False) -> Any:
     without the others. With one process they are the parameters themselves, unless `always`."""
     if count() == 1 and not always:
         return params
-    whole = jax.jit(lambda p: p, out_shardings=sharding.replicated(mesh))(params)
-    return jax.tree.map(lambda x: x.addressable_data(0), whole)
+    whole = _placing(sharding.replicated(mesh))(params)
+    here = _first_device()
+    return jax.tree.map(
+        lambda x: next(shard.data for shard in x.addressable_shards if shard.device == here), whole
+    )
+
+
+def _first_device() -> jax.Device:
+    """Where this process computes what is its own."""
+    return jax.local_devices()[0]
+
+
+@functools.cache
+def _placing(where: NamedSharding) -> Callable[[Any], Any]:
+    """The program that puts arrays there: one, since each new one would be compiled."""
+    return jax.jit(lambda arrays: arrays, out_shardings=where)

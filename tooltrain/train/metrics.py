@@ -97,6 +97,10 @@ class MetricsWriter:
             self._metrics.close()
             self._timing.close()
 
+    def writes(self, step: int) -> bool:
+        """Whether the metrics of this step get a line."""
+        return step % self._log_every_steps == 0 or step == self._total_steps
+
     def step(
         self, step: int, metrics: Mapping[str, Any], timing: Mapping[str, float] | None = None
     ) -> None:
@@ -122,7 +126,7 @@ class MetricsWriter:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self._check_finite(step, values)
         self._last_finite = values
-        if step % self._log_every_steps == 0 or step == self._total_steps:
+        if self.writes(step):
             self._write(step, values, timing)
         self._show_numbers(values)
         self._bar.update(step - self._bar.n)

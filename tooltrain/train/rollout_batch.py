@@ -76,10 +76,26 @@ def pack_rollouts(
 
 def padding_share(batch: GRPOBatch, microbatch_rows: int) -> float:
     """Share of the tokens of a batch that are worked on and hold nothing, in [0, 1]."""
+    return padding_of_fills([[fill(batch, microbatch_rows)]])
+
+
+def fill(batch: GRPOBatch, microbatch_rows: int) -> tuple[int, int]:
+    """Tokens of a batch that hold something, and those that are worked on for them."""
     row_len = batch.tokens.shape[1]
-    filled = np.count_nonzero(batch.completion_mask.any(axis=1))
+    filled = int(np.count_nonzero(batch.completion_mask.any(axis=1)))
     worked_on = -(-filled // microbatch_rows) * microbatch_rows * row_len
-    return 1 - np.count_nonzero(batch.visible_to < row_len) / max(worked_on, 1)
+    return int(np.count_nonzero(batch.visible_to < row_len)), worked_on
+
+
+def padding_of_fills(fills: Sequence[Sequence[tuple[int, int]]]) -> float:
+    """Padding share of a step's batches, their mean. fills[p][b]: `fill` of process p's rows of
+    batch b; all processes work on as many rows of it as the one that has most."""
+    shares = []
+    for of_batch in zip(*fills, strict=True):
+        held = sum(held for held, _ in of_batch)
+        worked_on = len(of_batch) * max(worked_on for _, worked_on in of_batch)
+        shares.append(1 - held / max(worked_on, 1))
+    return sum(shares) / len(shares)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tooltrain.train import hosts
 from tooltrain.train.checkpoint import Checkpoints, claim_directory, recorded_config, traces_digest
 from tooltrain.train.metrics import MetricsWriter
 from tooltrain.train.optimizer import make_optimizer, make_schedule
+from tooltrain.train.options import check_sft
 from tooltrain.train.start import start
 from tooltrain.train.state import (
     abstract_state,
@@ -32,6 +33,7 @@ from tooltrain.train.state import (
     state_shardings,
 )
 from tooltrain.train.trained import Trained
+from tooltrain.types import SFTBatch
 
 # Sections of the config that this stage does not read, or that do not change its numbers.
 UNREAD = ("grpo", "eval", "init_from", "mesh", "cache", "traces", "synthesis")
@@ -43,11 +45,12 @@ def train(config: ConfigDict, workdir: str) -> None:
 
     config.sft.curriculum, if it is there: fields of `data.order.Curriculum`. Queries of
     augmented traces are written as those of the traces were (config.synthesis.variety).
-    Raises UserError for a missing dataset or model, a directory of another config, a mesh that
-    does not fit, and when the loss is no longer finite.
+    Raises UserError for a missing dataset or model, a directory of another config or process, a
+    mesh that does not fit, and when the loss is no longer finite.
     """
     directory = pathlib.Path(workdir) / "sft"
     sft = config.sft
+    check_sft(sft)
 
     # --- mesh -----------------------------------------------------------------------
     mesh = sharding.make_mesh(config.mesh)
@@ -125,8 +128,11 @@ def train(config: ConfigDict, workdir: str) -> None:
         "traces": traces_digest(traces_dir),
         "variety": config.synthesis.variety,
     }
-    hosts.first_does(lambda: claim_directory(directory, recorded_config(config, UNREAD, data)))
-    with jax.set_mesh(mesh), Checkpoints(directory) as checkpoints:
+    with (
+        hosts.first_holds(claim_directory(directory, recorded_config(config, UNREAD, data))),
+        jax.set_mesh(mesh),
+        Checkpoints(directory) as checkpoints,
+    ):
         first_step = checkpoints.latest_step or 0
         first_params = functools.partial(begin.first_params, mesh, seed=config.seed)
         frozen = trained.frozen(directory, first_params, resumed=first_step > 0)
@@ -153,17 +159,10 @@ def train(config: ConfigDict, workdir: str) -> None:
                 # --- step -----------------------------------------------------------
                 batch = next(batches)
                 state, metrics = step_fn(state, sharding.shard_batch(mesh, batch), *frozen)
-                writer.step(
-                    step,
-                    {
-                        **metrics,
-                        "learning_rate": schedule(step - 1),
-                        "padding": np.mean(batch.segment_ids == 0),
-                        "examples": lengths.taken,
-                        "left_out": lengths.left_out_share,
-                    },
-                    {"tokens": batch.tokens.size},
-                )
+                metrics["learning_rate"] = schedule(step - 1)
+                if writer.writes(step):  # not oftener: it waits for the other processes
+                    metrics |= _data_metrics(batch, lengths)
+                writer.step(step, metrics, {"tokens": batch.tokens.size * hosts.count()})
 
                 # --- evaluation -----------------------------------------------------
                 if step % sft.eval_every_steps == 0 or step == sft.steps:
@@ -191,3 +190,15 @@ def train(config: ConfigDict, workdir: str) -> None:
                     }
                     run = {"seed": config.seed, "processes": hosts.gather(own)}
                     checkpoints.save(state, step, run)
+
+
+def _data_metrics(batch: SFTBatch, lengths: Lengths) -> dict[str, float]:
+    """What all processes drew. All of them have to ask."""
+    padding = float(np.mean(batch.segment_ids == 0))
+    paddings, *counts = zip(*hosts.gather([padding, lengths.taken, lengths.left_out]), strict=True)
+    all_lengths = Lengths(*map(sum, counts))
+    return {
+        "padding": np.mean(paddings),  # of as many rows each
+        "examples": all_lengths.taken,
+        "left_out": all_lengths.left_out_share,
+    }

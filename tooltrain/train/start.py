@@ -9,8 +9,10 @@ Its shape, weights, tokenizer and chat template are then the model's own, and th
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
+from collections.abc import Iterator
 
 import jax
 import optax
@@ -78,14 +80,16 @@ def start(config: ConfigDict, workdir: str) -> Start:
     """The start that config.policy describes.
 
     Raises UserError for a model or tokenizer that is not there, a model that the decoder does
-    not have, and a field of config.policy that a pretrained model decides by itself.
+    not have, a field of config.policy that a pretrained model decides by itself, and a value that
+    a field cannot have.
     """
     described = config.policy.to_dict()
     source = described.pop("pretrained", "")
     if not source:
         traces = pathlib.Path(config.traces or f"{workdir}/traces")
         template = ChatTemplate(Tokenizer.load(traces / "tokenizer.json"))
-        policy = PolicyConfig(vocab_size=template.tokenizer.vocab_size, **described)
+        with _faults_of_policy():
+            policy = PolicyConfig(vocab_size=template.tokenizer.vocab_size, **described)
         return Start(policy, template, None)
     if decided := sorted(set(described) - set(SETTINGS)):
         raise UserError(
@@ -94,5 +98,15 @@ def start(config: ConfigDict, workdir: str) -> Start:
         )
     if source == SMOLLM2:
         source = str(fetch_smollm2(pathlib.Path(workdir) / "pretrained"))
-    policy = pretrained_config(source, **described)
+    with _faults_of_policy():
+        policy = pretrained_config(source, **described)
     return Start(policy, chat_template(load_tokenizer(source)), source)
+
+
+@contextlib.contextmanager
+def _faults_of_policy() -> Iterator[None]:
+    """What PolicyConfig says of its fields, which begins "policy.", as UserError."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"config.{error}") from error
