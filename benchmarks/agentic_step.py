@@ -1,6 +1,6 @@
 """A whole multi-turn GRPO step beside google-tunix's agentic learner: rollout, reward, update.
 
-    python -m benchmarks.agentic_step --tunix=PYTHON [--steps=4] [--row_len=512]
+    python -m benchmarks.agentic_step --tunix=PYTHON [--steps=4] [--row_len=496]
 
 PYTHON: an interpreter with google-tunix==0.1.7. Both processes hold the same random Qwen3 and play
 the same numbers: 4 prompts of 64 tokens, 4 episodes each, 4 turns of 32 sampled tokens, a tool's
@@ -60,6 +60,7 @@ PROMPTS, GENERATIONS, TURNS = 4, 4, 4
 PROMPT, TURN, RESPONSE = 64, 32, 100  # tokens
 UNCOUNTED = 2  # both compile in the first step; Tunix again in the second
 LONGEST = PROMPT + TURNS * TURN + (TURNS - 1) * RESPONSE
+ROW = -(-LONGEST // 16) * 16  # an episode a row: longer rows of two or four episodes took longer
 LOOK_UP = Tool(
     "look_up",
     "Looks up a number.",
@@ -300,7 +301,7 @@ def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     flags.add_argument("--tunix", metavar="PYTHON", required=True, help="with google-tunix")
     flags.add_argument("--steps", type=int, default=4)
-    flags.add_argument("--row_len", type=int, default=512, help="tokens of a row of the update")
+    flags.add_argument("--row_len", type=int, default=ROW, help="tokens of a row of the update")
     flags.add_argument("--microbatch_rows", type=int, default=2)
     given = flags.parse_args()
     report = beside_tunix(given.tunix, given.steps, given.row_len, given.microbatch_rows)
