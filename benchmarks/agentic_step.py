@@ -1,6 +1,7 @@
 """A whole multi-turn GRPO step beside google-tunix's agentic learner: rollout, reward, update.
 
     python -m benchmarks.agentic_step --tunix=PYTHON [--steps=4] [--row_len=496]
+        [--microbatch_rows=2]
 
 PYTHON: an interpreter with google-tunix==0.1.7. Both processes hold the same random Qwen3 and play
 the same numbers: 4 prompts of 64 tokens, 4 episodes each, 4 turns of 32 sampled tokens, a tool's
@@ -277,6 +278,8 @@ def beside_tunix(python: str, steps: int, row_len: int, microbatch_rows: int) ->
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
         "episodes": PROMPTS * GENERATIONS,
         "tokens_an_episode": LONGEST,
+        "row_len": row_len,
+        "microbatch_rows": microbatch_rows,  # Tunix's update has all episodes at once
         "seconds_a_step": {
             n: {c: round(s, 3) for c, s in each.items()} for n, each in least.items()
         },

@@ -112,6 +112,8 @@ def main() -> None:
     flags.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     flags.add_argument("--repeats", type=int, default=5)
     given = flags.parse_args()
+    if jax.default_backend() != "cpu" and given.dtype != "bfloat16":
+        flags.error("the rates of an accelerator are measured in bfloat16: give --dtype=bfloat16")
     report: dict[str, object] = {"machine": machine()}
     for name in given.shapes.split(","):
         config = dataclasses.replace(SHAPES[name], dtype=given.dtype)

@@ -31,7 +31,7 @@ from tooltrain.rollout.sampling import GREEDY, Sampling
 CONFIG = PolicyConfig(
     vocab_size=1024, num_layers=3, d_model=128, num_heads=2, num_kv_heads=2, head_dim=64, d_ff=352
 )
-SLOTS, CACHE_LEN, STEPS, NO_EOS = 64, 384, 32, -1
+SLOTS, CACHE_LEN, STEPS, NO_EOS = 64, 512, 32, -1
 
 
 def measure(run: Callable[[], object], tokens: int, repeats: int) -> dict[str, float]:
@@ -106,7 +106,7 @@ def rolling_out(prefix: int, repeats: int) -> dict[str, dict[str, float]]:
         nonlocal cache
         cache = decode.prefill(
             params,
-            at(min(prefix, CACHE_LEN - length)),
+            at(prefix),
             slots[:rows],
             np.ones((rows, length), np.int32),
             np.full(rows, length, np.int32),

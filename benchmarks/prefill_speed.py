@@ -28,6 +28,8 @@ from tooltrain.policy.weights import parameter_shapes
 
 # (rows, inner, columns) of the products whose rate counts as the machine's
 PRODUCTS = ((256, 576, 1536), (1024, 1024, 1024), (2048, 2048, 2048), (8192, 8192, 8192))
+# In a row: the first is slowed by what other work left in the caches.
+PRODUCT_REPEATS = 4
 
 
 def smollm2(dtype: str, layers: int) -> PolicyConfig:
@@ -54,6 +56,28 @@ def random_params(config: PolicyConfig) -> Params:
     )
 
 
+class Products:
+    """The matrix products of `PRODUCTS` in a dtype, compiled."""
+
+    def __init__(self, dtype: jnp.dtype):
+        cpu = jax.default_backend() == "cpu"
+        self._run = jax.jit(jnp.matmul)
+        # Random: zeros and ones draw less power, and an accelerator is then faster than it is.
+        self._pairs = [
+            tuple(jax.random.normal(jax.random.key(0), shape, dtype) for shape in ((m, k), (k, n)))
+            for m, k, n in PRODUCTS[: 3 if cpu else 4]  # the last takes a minute on a CPU
+        ]
+        jax.block_until_ready([self._run(*pair) for pair in self._pairs])
+
+    def rates(self) -> list[np.ndarray]:
+        """Operations a second of each, by the clocks of `seconds`, a few times over."""
+        return [
+            2 * a.shape[0] * b.size / seconds(lambda a=a, b=b: self._run(a, b))
+            for a, b in self._pairs
+            for _ in range(PRODUCT_REPEATS)
+        ]
+
+
 def measure(config: PolicyConfig, rows: int, tokens: int, repeats: int) -> dict[str, object]:
     params = jax.jit(lambda p: kv_cache.unstack(config, p))(random_params(config))
     prompt = jnp.ones((rows, tokens), jnp.int32)
@@ -67,22 +91,15 @@ def measure(config: PolicyConfig, rows: int, tokens: int, repeats: int) -> dict[
         _, recent = kv_cache.extend(config, params, prompt, view, recent, jnp.int32(0))
         return kv_cache.write(cache, slots, recent, jnp.full(rows, tokens))
 
-    product = jax.jit(jnp.matmul)
-    cpu = jax.default_backend() == "cpu"
-    products = PRODUCTS[: 3 if cpu else 4]  # the last takes a minute on a CPU
-    pairs = [
-        (jnp.ones((m, k), config.compute_dtype), jnp.ones((k, n), config.compute_dtype))
-        for m, k, n in products
-    ]
-    jax.block_until_ready([prefill(params, prompt), *(product(*pair) for pair in pairs)])
+    products = Products(config.compute_dtype)
+    jax.block_until_ready(prefill(params, prompt))
     prefills, rates = [], []
     for _ in range(repeats):
         prefills.append(seconds(lambda: prefill(params, prompt)))
-        for (m, k, n), pair in zip(products, pairs, strict=True):
-            rates.append(2 * m * k * n / seconds(lambda pair=pair: product(*pair)))
+        rates += products.rates()
     prefilled = prefill_operations(config, rows, tokens) / np.min(prefills, axis=0) / 1e9
     product_rate = np.max(rates, axis=0) / 1e9
-    by = ("wall", "cpu") if cpu else ("wall",)
+    by = ("wall", "cpu") if jax.default_backend() == "cpu" else ("wall",)
     return {
         "rows": rows,
         "tokens": tokens,

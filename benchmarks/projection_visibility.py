@@ -18,7 +18,7 @@ import pathlib
 import statistics
 import time
 
-from benchmarks.cache_scale import machine
+from benchmarks.machine import machine
 from tooltrain.env.cache import Sample
 from tooltrain.env.environment import Environment, open_environment
 from tooltrain.env.projection import leaf_values

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import pathlib
 import time
 from collections.abc import Callable
 
-if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):  # before jax starts its threads
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from benchmarks import one_core
+
+if __name__ == "__main__":
+    one_core.keep()
 
 import jax
 import numpy as np

@@ -66,20 +66,8 @@ def tunix(directory: str) -> Generate:
     from tunix.generate.sampler import CacheConfig, Sampler
     from tunix.models.llama3 import model, params
 
-    with open(os.path.join(directory, "config.json")) as file:
-        shape = json.load(file)
-    config = model.ModelConfig(
-        num_layers=shape["num_hidden_layers"],
-        vocab_size=shape["vocab_size"],
-        embed_dim=shape["hidden_size"],
-        hidden_dim=shape["intermediate_size"],
-        num_heads=shape["num_attention_heads"],
-        head_dim=shape["head_dim"],
-        num_kv_heads=shape["num_key_value_heads"],
-        rope_theta=theta(shape),
-        norm_eps=shape["rms_norm_eps"],
-        weight_tying=shape["tie_word_embeddings"],
-    )
+    shape, tied = tunix_shape(directory)
+    config = model.ModelConfig(**shape, weight_tying=tied)
     # Tunix 0.1.7's Llama rotates by theta 1e6 whatever its config says; with the right one its
     # tokens can be compared.
     model.apply_rope = functools.partial(model.apply_rope, rope_theta=config.rope_theta)
@@ -101,9 +89,23 @@ def tunix(directory: str) -> Generate:
     return generate
 
 
-def theta(shape: dict[str, object]) -> float:
-    """Since transformers 5 it stands among rope_parameters."""
-    return shape["rope_theta"] if "rope_theta" in shape else shape["rope_parameters"]["rope_theta"]
+def tunix_shape(directory: str) -> tuple[dict[str, object], bool]:
+    """What all of Tunix's ModelConfigs take of a config.json of `export_safetensors`; and whether
+    embeddings are tied, which each calls otherwise."""
+    with open(os.path.join(directory, "config.json")) as file:
+        hf = json.load(file)
+    shape = {
+        "num_layers": hf["num_hidden_layers"],
+        "vocab_size": hf["vocab_size"],
+        "embed_dim": hf["hidden_size"],
+        "hidden_dim": hf["intermediate_size"],
+        "num_heads": hf["num_attention_heads"],
+        "head_dim": hf["head_dim"],
+        "num_kv_heads": hf["num_key_value_heads"],
+        "rope_theta": hf["rope_theta"],
+        "norm_eps": hf["rms_norm_eps"],
+    }
+    return shape, hf["tie_word_embeddings"]
 
 
 PEERS = {"transformers": transformers, "tunix": tunix}

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ import numpy as np
 
 from benchmarks import roofline
 from benchmarks.machine import machine
+from benchmarks.peer import Peer
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.export import export_safetensors
 from tooltrain.policy.pretrained import from_pretrained
@@ -35,28 +35,12 @@ CLOCKS = ("wall_s", "cpu_s")
 PEERS = os.path.join(os.path.dirname(__file__), "rollout_peers.py")
 
 
-class Peer:
-    """Another implementation in a process of its own, which measures when it is asked to."""
-
+class Generator(Peer):
     def __init__(self, name: str, python: str, directory: str):
-        self._process = subprocess.Popen(
-            [python, PEERS, name, directory],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        super().__init__(python, PEERS, name, directory)
 
     def measure(self, prompts: list[list[int]], new: int) -> dict[str, object]:
-        self._process.stdin.write(json.dumps([prompts, new]) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the peer process ended with status {self._process.wait()}")
-        return json.loads(line)
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
+        return self.ask(json.dumps([prompts, new]))
 
 
 class Ours:
@@ -84,7 +68,7 @@ class Ours:
 def side_by_side(
     config: PolicyConfig,
     params: Params,
-    peers: dict[str, Peer],
+    peers: dict[str, Generator],
     batch: int,
     repeats: int,
     rates: dict[str, object],
@@ -150,7 +134,7 @@ def main() -> None:
         export_safetensors(directory, config, params, max_len=2048)
         peers = {}
         for name, python in (peer.split(":", 1) for peer in given.peer):
-            peers[name] = Peer(name, python, directory)
+            peers[name] = Generator(name, python, directory)
         for batch in map(int, given.batches.split(",")):
             found = side_by_side(config, params, peers, batch, given.repeats, report["machine"])
             report[f"batch {batch}"] = found

@@ -144,7 +144,7 @@ def measure(
         counts = [job.result() for job in [pool.submit(play) for _ in range(given.clients)]]
     seconds = time.perf_counter() - started
     after = metrics(url)
-    grown = {name: after[name] - before[name] for name in after}
+    grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
     played, different = np.sum(counts, axis=0).tolist()
     return {
         "alone": {"conversations": len(traces), **summary(alone)},
@@ -185,7 +185,7 @@ def idle(url: str) -> int:
 def stop(
     process: subprocess.Popen, url: str, traces: list[Trace], environment: Environment, clients: int
 ) -> dict[str, Any]:
-    """SIGTERM when all of a burst were taken; what becomes of them, and of one that comes after."""
+    """SIGTERM once the first of a burst was taken; what becomes of all, and of one after them."""
     burst = Clients(url, environment)
     with concurrent.futures.ThreadPoolExecutor(clients) as pool:
         before = metrics(url)["tooltrain_prompt_tokens_total"]

@@ -15,13 +15,15 @@ from __future__ import annotations
 import argparse
 import collections
 import json
-import os
 import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 
-if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):  # before numpy starts its threads
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from benchmarks import one_core
+
+if __name__ == "__main__":
+    one_core.keep()
 
 import numpy as np
 
@@ -54,7 +56,7 @@ def grown(compiled: Compiled, count: int) -> list[Workflow]:
         try:
             found.update(dict.fromkeys(grower.grow(controls, seed=0, count=count)))
         except WorkflowError as error:
-            print(error)
+            print(error, file=sys.stderr)
     return sorted(found, key=lambda w: w.id)
 
 
@@ -62,7 +64,11 @@ def timed(work: Callable[[], object]) -> tuple[object, dict[str, float]]:
     start = time.perf_counter(), time.process_time()
     made = work()
     wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
-    return made, {"wall": round(wall, 3), "cpu": round(cpu, 3)}
+    return made, {"wall": wall, "cpu": cpu}
+
+
+def rounded(took: dict[str, float]) -> dict[str, float]:
+    return {clock: round(seconds, 3) for clock, seconds in took.items()}
 
 
 def fillers_of(workflows: Sequence[Workflow], compiled: Compiled) -> tuple[list[Filler], list[str]]:
@@ -115,14 +121,14 @@ def measure(path: str, views: bool, grow: int, fillings: int, traces: int) -> di
         "calls": dict(sorted(collections.Counter(len(w.slots) for w in workflows).items())),
         "kinds": dict(collections.Counter(filler.kind for filler in fillers)),
         "distinct_fillings": {
-            "least": min(known),
-            "median": sorted(known)[len(known) // 2],
-            "most": max(known),
+            "least": min(known, default=None),
+            "median": sorted(known)[len(known) // 2] if known else None,
+            "most": max(known, default=None),
             "all": sum(known),
             "not_worked_out": counts.count(None),
         },
-        "grow_s": growing,
-        "compile_s": compile_s,
+        "grow_s": rounded(growing),
+        "compile_s": rounded(compile_s),
         "fillings_per_s": best,
         "drafts_per_s": drafted,
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

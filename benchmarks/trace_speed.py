@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import time
 from collections.abc import Callable
 
-if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from benchmarks import one_core
+
+if __name__ == "__main__":
+    one_core.keep()
 
 from benchmarks.machine import machine
 from tooltrain.data.traces import trace_to_json
@@ -47,6 +48,7 @@ def measure(cache: str, suite: str, traces: int, queries: int, more: dict) -> di
     stream = streams(planned, environment, settings)[TRAIN]
     planned_s = time.process_time() - start
     made = [stream[i] for i in range(traces)]  # views and responses are read once
+    rejected = dict(stream.rejected.most_common(8))
     views = [stream.draft(i).views for i in range(traces)]
 
     def whole(i: int) -> str:
@@ -74,7 +76,7 @@ def measure(cache: str, suite: str, traces: int, queries: int, more: dict) -> di
         "traces_a_second": parts,
         "queries": queries,
         "repeated_without_values": 1 - len(blanks) / queries,
-        "rejected_wordings": dict(stream.rejected.most_common(8)),
+        "rejected_wordings": rejected,
         "machine": machine(),
     }
 

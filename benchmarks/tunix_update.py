@@ -13,7 +13,6 @@ tooltrain: it runs in an environment of google-tunix==0.1.7.
 from __future__ import annotations
 
 import json
-import pathlib
 import sys
 import time
 import types
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from rollout_peers import tunix_shape
 from tunix.models.qwen3 import model as qwen3
 from tunix.models.qwen3 import params as qwen3_params
 from tunix.rl import algo_core, common
@@ -30,19 +30,8 @@ from tunix.sft import peft_trainer
 
 
 def load(directory: str) -> nnx.Module:
-    hf = json.loads((pathlib.Path(directory) / "config.json").read_text())
-    config = qwen3.ModelConfig(
-        num_layers=hf["num_hidden_layers"],
-        vocab_size=hf["vocab_size"],
-        embed_dim=hf["hidden_size"],
-        hidden_dim=hf["intermediate_size"],
-        num_heads=hf["num_attention_heads"],
-        head_dim=hf["head_dim"],
-        num_kv_heads=hf["num_key_value_heads"],
-        rope_theta=hf["rope_theta"],
-        norm_eps=hf["rms_norm_eps"],
-        use_tied_embedding=hf["tie_word_embeddings"],
-    )
+    shape, tied = tunix_shape(directory)
+    config = qwen3.ModelConfig(**shape, use_tied_embedding=tied)
     auto = (jax.sharding.AxisType.Auto,) * 2
     mesh = jax.make_mesh((1, 1), ("fsdp", "tp"), axis_types=auto)
     return qwen3_params.create_model_from_safe_tensors(directory, config, mesh)

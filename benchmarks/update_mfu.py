@@ -18,18 +18,14 @@ import dataclasses
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.machine import machine, seconds
-from benchmarks.prefill_speed import PRODUCTS, random_params, smollm2
+from benchmarks.machine import machine
+from benchmarks.prefill_speed import Products, random_params, smollm2
 from benchmarks.roofline import prefill_operations
 from benchmarks.update_speed import Ours
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.types import GRPOBatch
-
-# In a row: the first after an update is slowed by what the update left in the caches.
-PRODUCT_REPEATS = 4
 
 
 def batch_of(config: PolicyConfig, rows: int, tokens: int) -> GRPOBatch:
@@ -62,26 +58,16 @@ def measure(
     ours = Ours(
         config, random_params(config), batch, microbatch_rows=microbatch_rows, kl_coefficient=0.04
     )
-
-    cpu = jax.default_backend() == "cpu"
-    product = jax.jit(jnp.matmul)
-    shapes = PRODUCTS[: 3 if cpu else 4]  # the last takes a minute on a CPU
-    pairs = [
-        tuple(jax.random.normal(jax.random.key(0), s, config.compute_dtype) for s in sides)
-        for sides in (((m, k), (k, n)) for m, k, n in shapes)
-    ]
-    jax.block_until_ready([product(*pair) for pair in pairs])
+    products = Products(config.compute_dtype)
     ours.update(1)
     updates, rates = [], []
     for _ in range(repeats):
-        for (m, k, n), pair in zip(shapes, pairs, strict=True):
-            for _ in range(PRODUCT_REPEATS):
-                rates.append(2 * m * k * n / seconds(lambda pair=pair: product(*pair)))
+        rates += products.rates()
         taken = ours.update(1)
         updates.append([taken["wall_s"], taken["cpu_s"]])
     reached = operations / np.min(updates, axis=0) / 1e9
     rate = np.max(rates, axis=0) / 1e9
-    by = ("wall", "cpu") if cpu else ("wall",)
+    by = ("wall", "cpu") if jax.default_backend() == "cpu" else ("wall",)
 
     def by_clock(values: np.ndarray) -> dict[str, float]:
         return dict(zip(by, values.round(3).tolist(), strict=False))

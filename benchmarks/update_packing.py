@@ -73,7 +73,7 @@ def measure(workdir: pathlib.Path, prompts: int, repeats: int) -> dict[str, obje
     layouts = {
         "trees": {"row_len": grpo.row_len, "share_prefixes": True},
         "side_by_side": {"row_len": grpo.row_len, "share_prefixes": False},
-        # No second rollout fits in a row that the longest one fills.
+        # Each is packed by itself (`groups`); the longest decides the width.
         "one_a_row": {"row_len": max(len(r.tokens) for r in played), "share_prefixes": False},
     }
     report: dict[str, object] = {"machine": machine(), "rollouts": len(played)}

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
 import tempfile
 import time
 
@@ -24,6 +23,7 @@ import numpy as np
 import optax
 
 from benchmarks.machine import machine
+from benchmarks.peer import Peer
 from tooltrain import sharding
 from tooltrain.policy.config import PolicyConfig
 from tooltrain.policy.export import export_safetensors
@@ -49,41 +49,20 @@ AGGREGATIONS = {"token_mean": "token-mean", "sequence_mean": "sequence-mean-toke
 BETA, EPSILON, LEARNING_RATE = 0.04, 0.2, 1e-4
 
 
-class Tunix:
-    """google-tunix in a process of its own, which updates when it is asked to.
+class Tunix(Peer):
+    """google-tunix, which updates when it is asked to.
 
     script: what it runs, with `arguments`; see tunix_update.py and tunix_agentic.py.
     """
 
     def __init__(self, python: str, *arguments: str, script: str = PEER):
-        environment = {**os.environ, "JAX_PLATFORMS": jax.default_backend()}
-        environment.pop("XLA_FLAGS", None)
         # The huge pages that speed up this side (Makefile) slow that one down: an agentic step
         # took 10.9 s with them and 8.5 to 10.3 s without.
-        environment.pop("GLIBC_TUNABLES", None)
-        self._process = subprocess.Popen(
-            [python, script, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self.first = self._read()
+        super().__init__(python, script, *arguments, without=("XLA_FLAGS", "GLIBC_TUNABLES"))
+        self.first = self.read()
 
     def update(self, count: int) -> dict:
-        self._process.stdin.write(f"{count}\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _read(self) -> dict:
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the peer's process ended with status {self._process.wait()}")
-        return json.loads(line)
+        return self.ask(str(count))
 
 
 class Ours:
@@ -303,6 +282,8 @@ def beside_tunix(
             for layout in ours
         },
         "peak_bytes": memory,
+        # Memory grows with them: --microbatch_rows=16 compares equal ones.
+        "rows_at_a_time": {"tunix": prompts * generations, "rows": microbatch_rows, "packed": 1},
         "share_of_tunix_memory": {n: round(memory[n] / memory["tunix"], 3) for n in ours},
     }
 

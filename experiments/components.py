@@ -1,7 +1,8 @@
 """Does it help to compare the reward's two components within a group each by itself?
 
 Advantages of the summed reward, or of each component, normalised and then added (GDPO's
-per-component normalisation), from one SFT start a seed.
+per-component normalisation), from one SFT start a seed. Components are those of whole rollouts and
+are divided by their deviation, so both arms differ from the demo in that.
 
 Command    python -m experiments.components --config=configs/tiny_cpu.py --workdir=runs/components
 Hardware   2 CPU cores
@@ -11,7 +12,8 @@ Time       about 11 minutes an arm and seed, and 6 a seed for the start
 from experiments import sweep
 from tooltrain.cli import main
 
-ARMS = {name: {"grpo.advantages": name} for name in ("reward", "components")}
+_WHOLE = {"grpo.credit": "rollout", "grpo.normalize_std": True}
+ARMS = {name: {**_WHOLE, "grpo.advantages": name} for name in ("reward", "components")}
 
 
 def components(config, workdir: str) -> None:

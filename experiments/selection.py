@@ -1,4 +1,4 @@
-"""A part of a trace dataset as a dataset of its own: the same tokenizer, the same test traces.
+"""A part of a trace dataset as a dataset of its own, with the same tokenizer.
 
 An arm's overrides may name fields of `Selection` beside those of the config:
 
@@ -62,7 +62,7 @@ def _filling(trace: Trace) -> str:
 def write_selection(whole: pathlib.Path, part: pathlib.Path, selection: Selection) -> None:
     """Writes to `part` what `selection` keeps of the dataset in `whole`.
 
-    Raises UserError where a split that `whole` has would be empty.
+    Raises UserError where a split that `whole` has, but for test_workflows, would be empty.
     """
     splits = {}
     for split in SPLITS:

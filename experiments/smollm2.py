@@ -5,9 +5,10 @@ on augmented traces, plays both again, and writes results/smollm2.json: strict a
 reading, call accuracy and success with 95% intervals, how many of the benchmark's calls the
 training examples held, and the numbers over samples that held none of them.
 
-Command    python -m experiments.smollm2 --config=configs/smollm2_booking.py --workdir=runs/smollm2
+Command    python -m experiments.smollm2 --config=configs/smollm2_booking.py \
+               --workdir=runs/smollm2 --examples=2000
            What the results file has is not done again; a stage under way is resumed.
-Hardware   one H100 (config size "gpu"), or any machine with --config=...:smoke
+Hardware   one H100 (config size "gpu"), or any machine with --config=...:smoke --results=FILE
 Time       10 minutes, and as long again for compiling when nothing is in WORKDIR/compiled
 Expected   strict call accuracy 0 before and 0.27 after, success 0.04
 """
@@ -94,16 +95,20 @@ def smollm2(config: ConfigDict, workdir: str) -> None:
 
 
 def _begun(config: ConfigDict) -> dict[str, Any]:
-    """What the results file has of this config, or an empty result."""
+    """What the results file has of this config and these flags, or an empty result."""
     path = pathlib.Path(RESULTS.value)
     wanted = json.loads(json.dumps(config.to_dict()))
-    if path.is_file() and (found := json.loads(path.read_text()))["config"] == wanted:
-        return found
+    asked = {"samples": SAMPLES.value, "examples": EXAMPLES.value}
+    if path.is_file():
+        found = json.loads(path.read_text())
+        if found["config"] == wanted and found["asked"] == asked:
+            return found
     return {
         "question": __doc__.splitlines()[0],
         "command": command.told("smollm2"),
         "machine": machine(),
         "config": wanted,
+        "asked": asked,
         "seconds": {},
     }
 

@@ -13,7 +13,8 @@ read.
     WORKDIR/compiled/                   programs, of all commands
     WORKDIR/traces-<digest>/            of overrides of `synthesis`, `tokenizer`, `projection`, and
                                         of `select`
-    WORKDIR/seed<n>/sft-<digest>/       a directory with sft/, of those and of `sft`, `policy`
+    WORKDIR/seed<n>/sft-<digest>/       a directory with sft/, of those and of `sft`, `policy`,
+                                        `lora`, `optimizer`
     WORKDIR/seed<n>/<arm>/              sft (a link), grpo, eval, report.html
     WORKDIR/seed<n>/<arm>.json          what came of it; an arm that has one is not run again
 

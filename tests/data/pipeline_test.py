@@ -11,7 +11,7 @@ from tooltrain.data.chat_template import ChatTemplate
 from tooltrain.data.corpus import corpus
 from tooltrain.data.pipeline import gold_episode, gold_views, prompt_batches, sft_batches
 from tooltrain.data.tokenizer import train_tokenizer
-from tooltrain.types import SFTBatch
+from tooltrain.types import SFTBatch, turns
 
 SIZES = {"batch_size": 4, "seq_len": 512}
 
@@ -125,16 +125,21 @@ def test_the_warmup_is_the_copy_task_alone(batches, template):
 
 
 def test_a_gold_episode_shows_each_turn_s_responses_in_order(traces, template, booking_environment):
-    trace = next(t for t in traces if len(t.calls) > 2)
+    # Several turns, and several responses in one of them.
+    trace = next(t for t in traces if 1 < len(set(turns(t.calls))) < len(t.calls))
     views = gold_views(trace, booking_environment)
     tokens, mask = gold_episode(trace, views, template, booking_environment)
     text = template.text(tokens)
     tools = [booking_environment.tools[name] for name in trace.tools]
-    prompt = template.prompt_messages(trace.query, tools)
-    assert text.startswith("".join(part for message in prompt for part in message.parts))
-    for call, view in zip(trace.calls, views, strict=True):
-        assert f'"name": "{call.name}"' in template.text(tokens[mask])
-        assert f"<tool_response>\n{view}\n</tool_response>" in text
+    messages = template.prompt_messages(trace.query, tools)
+    prompt = "".join(part for message in messages for part in message.parts)
+    assert text.startswith(prompt)
+    at = len(prompt)
+    levels = turns(trace.calls)
+    for i in sorted(range(len(levels)), key=lambda i: (levels[i], i)):
+        assert f'"name": "{trace.calls[i].name}"' in template.text(tokens[mask])
+        response = f"<tool_response>\n{views[i]}\n</tool_response>"
+        at = text.index(response, at) + len(response)
 
 
 def test_prompts_come_once_an_epoch():

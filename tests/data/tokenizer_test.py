@@ -78,8 +78,9 @@ def test_a_model_that_could_merge_into_a_control_id_is_refused():
 
 
 def test_bytes_that_are_no_utf_8_become_replacement_characters(tokenizer):
-    half = tokenizer.encode("é")[:1]
-    assert tokenizer.decode(half) in ("\ufffd", "é")
+    ids = tokenizer.encode("é")
+    assert len(ids) == 2
+    assert tokenizer.decode(ids[:1]) == "\ufffd"
 
 
 _words = st.from_regex(r"[A-Za-z]{2,8}( [A-Z][a-z]{1,6})?", fullmatch=True)

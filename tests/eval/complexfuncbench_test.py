@@ -125,7 +125,10 @@ def test_bad_transcripts_are_named(samples, environment, tmp_path):
 
 
 class GoldServer(http.server.ThreadingHTTPServer):
-    """Serves what gold does in OpenAI's shape; `refuse` maps a sample's id to a status."""
+    """Serves what gold does in OpenAI's shape; `refuse` maps a sample's id to a status.
+
+    opening: the barrier at which the first request of each conversation waits.
+    """
 
     daemon_threads = True
 
@@ -135,6 +138,7 @@ class GoldServer(http.server.ThreadingHTTPServer):
         self.refuse: dict[str, int] = {}
         self.bodies: list[dict] = []
         self.keys: set[str] = set()
+        self.opening = threading.Barrier(1)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -147,6 +151,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.bodies.append(body)
         self.server.keys.add(self.headers["Authorization"])
+        if len(body["messages"]) == 1:
+            self.server.opening.wait(60)
         id_, messages = self.server.gold[body["messages"][0]["content"]]
         status = self.server.refuse.get(id_, 200)
         if status == 200:
@@ -179,6 +185,7 @@ def server(samples, environment):
 
 def test_an_endpoint_plays_greedily_and_in_parallel(server, samples, environment, tmp_path):
     pytest.importorskip("openai")
+    server.opening = threading.Barrier(6)  # 24 samples: four rounds
     player = EndpointPlayer(Endpoint(server.url, "gold-model", parallel=6, max_retries=0))
     assert_all_right(run(player, samples, environment, tmp_path))
     assert {body["temperature"] for body in server.bodies} == {0}
@@ -230,9 +237,10 @@ def test_a_refused_key_stops_at_once(server, samples, environment, tmp_path):
     pytest.importorskip("openai")
     server.refuse = {sample.id: 401 for sample in samples}
     player = EndpointPlayer(Endpoint(server.url, "m", parallel=1))
-    with pytest.raises(UserError, match="AuthenticationError"):
+    stopped = r"failed in 1 of 24 samples, last with AuthenticationError"
+    with pytest.raises(UserError, match=stopped):
         run(player, samples, environment, tmp_path)
-    assert len(server.bodies) < 24
+    assert len(server.bodies) < 10
 
 
 # --- stopped and continued --------------------------------------------------------------

@@ -114,7 +114,9 @@ def test_evaluating_again_gives_the_same_bytes(evaluated, tmp_path):
     assert {p.name: p.read_bytes() for p in (again / "eval").iterdir()} == before
 
 
-def test_an_evaluation_that_fails_leaves_the_one_before(evaluated, tmp_path, monkeypatch):
+def test_an_evaluation_that_fails_before_it_writes_leaves_the_one_before(
+    evaluated, tmp_path, monkeypatch
+):
     config, workdir, _ = evaluated
     again = tmp_path / "again"
     shutil.copytree(workdir, again)

@@ -10,7 +10,7 @@ import pytest
 from tooltrain import sharding
 from tooltrain.policy.attention import causal_attention, choose
 
-LENGTH = 140  # two blocks of the splash kernel, the second one short
+LENGTH = 300  # three blocks, the last one short
 
 
 def _inputs(rows=2, heads=4, kv_heads=2, width=16, dtype=jnp.float32):
@@ -19,8 +19,8 @@ def _inputs(rows=2, heads=4, kv_heads=2, width=16, dtype=jnp.float32):
     shapes = ((rows, LENGTH, n, width) for n in (heads, kv_heads, kv_heads, heads))
     arrays = [jnp.asarray(rng.normal(0, 1, shape), dtype) for shape in shapes]
     segments = np.ones((rows, LENGTH), np.int32)
-    segments[:, 70:] = 2
-    segments[-1, 130:] = 0
+    segments[:, 140:] = 2
+    segments[-1, 290:] = 0
     return *arrays, jnp.asarray(segments)
 
 
@@ -36,30 +36,37 @@ def _out_and_gradients(implementation, q, k, v, cotangent, segments, visible_to=
     return both(q, k, v)
 
 
+def _tree():
+    """q, k, v, a cotangent, and visible_to: tokens 0-139 go on as 140-279, or as 280-299."""
+    *arrays, _ = _inputs()
+    last = np.repeat([LENGTH - 1, 279, LENGTH - 1], [140, 140, 20])
+    return *arrays, jnp.asarray(np.stack([last, last]), jnp.int32)
+
+
 @pytest.mark.parametrize("implementation", ["auto", "splash"])
 def test_branches_of_a_tree_see_what_they_have_in_common_and_not_each_other(implementation):
-    # Tokens 0-69 go on as 70-129, or as 130-139.
-    q, k, v, cotangent, _ = _inputs()
-    last = np.repeat([LENGTH - 1, 129, LENGTH - 1], [70, 60, 10])
-    visible_to = jnp.asarray(np.stack([last, last]), jnp.int32)
-    arrays = q, k, v, cotangent, None
-    got = _out_and_gradients(implementation, *arrays, visible_to)
-    for start, end in ((70, 130), (130, LENGTH)):
-        keep = np.r_[0:70, start:end]
-        alone = (x[:, keep] for x in (q, k, v, cotangent))
-        want = _out_and_gradients("xla", *alone, None)[0]
-        np.testing.assert_allclose(got[0][:, start:end], want[:, 70:], atol=2e-5)
-    plain = _out_and_gradients("xla", *arrays, visible_to)
-    for a, b in zip(got, plain, strict=True):
+    *arrays, visible_to = _tree()
+    got = _out_and_gradients(implementation, *arrays, None, visible_to)[0]
+    for start, end in ((140, 280), (280, LENGTH)):
+        keep = np.r_[0:140, start:end]
+        want = _out_and_gradients("xla", *(x[:, keep] for x in arrays), None)[0]
+        np.testing.assert_allclose(got[:, start:end], want[:, 140:], atol=2e-5)
+
+
+def test_auto_equals_xla_s_on_trees():
+    *arrays, visible_to = _tree()
+    got = _out_and_gradients("auto", *arrays, None, visible_to)
+    want = _out_and_gradients("xla", *arrays, None, visible_to)
+    for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
 @pytest.mark.usefixtures("optimized")
 def test_segments_side_by_side_are_trees_without_branches():
     *arrays, segments = _inputs()
-    last = np.repeat([69, LENGTH - 1], [70, 70])
+    last = np.repeat([139, LENGTH - 1], [140, 160])
     visible_to = jnp.asarray(np.stack([last] * 2), jnp.int32)
-    segments = segments.at[-1, 130:].set(2)
+    segments = segments.at[-1, 290:].set(2)
     as_tree = _out_and_gradients("auto", *arrays, None, visible_to)
     as_segments = _out_and_gradients("auto", *arrays, segments)
     for a, b in zip(as_tree, as_segments, strict=True):

@@ -141,6 +141,9 @@ def test_writing_leaves_other_slots_and_earlier_tokens_untouched(params, full):
     for a, b in zip(before.keys + before.values, after.keys + after.values, strict=True):
         np.testing.assert_array_equal(a[0], b[0])
         np.testing.assert_array_equal(a[2], b[2])
+    for a, b in zip(before.keys, after.keys, strict=True):
+        np.testing.assert_array_equal(a[1, ..., :5], b[1, ..., :5])
+        assert not np.asarray(b[1, ..., 8:]).any()
     for a, b in zip(before.values, after.values, strict=True):
         np.testing.assert_array_equal(a[1, :, :5], b[1, :, :5])
         assert not np.asarray(b[1, :, 8:]).any()

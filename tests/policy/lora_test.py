@@ -10,7 +10,6 @@ import pytest
 from tests.policy.conftest import LLAMA3, random_params
 from tooltrain.errors import UserError
 from tooltrain.policy.lora import Lora, lora_of
-from tooltrain.policy.transformer import Transformer
 from tooltrain.policy.weights import flatten, parameter_shapes
 
 LORA = Lora(rank=2, alpha=4.0)
@@ -34,35 +33,19 @@ def test_at_first_the_policy_is_its_base_exactly():
 
 
 def test_a_pair_adds_its_scaled_product():
-    base = {"embedding": jnp.ones((3, 2)), "layers": {"up": jnp.zeros((1, 2, 3))}}
-    # alpha / rank = 2: 2 (1, 2)^T (3, 0, 1) + 2 (0, 1)^T (1, 1, 0).
+    up = jnp.stack([jnp.zeros((2, 3)), jnp.ones((2, 3))])
+    base = {"embedding": jnp.ones((3, 2)), "layers": {"up": up}}
+    # alpha / rank = 2. First layer: 0 + 2 (1, 2)^T (3, 0, 1) + 2 (0, 1)^T (1, 1, 0); second one:
+    # 1 + 2 (0, 1)^T (1, 0, 0) + 2 (1, 0)^T (0, 2, 0).
     pair = {
-        "a": jnp.array([[[1.0, 0.0], [2.0, 1.0]]]),
-        "b": jnp.array([[[3.0, 0.0, 1.0], [1.0, 1.0, 0.0]]]),
+        "a": jnp.array([[[1.0, 0.0], [2.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]]),
+        "b": jnp.array([[[3.0, 0.0, 1.0], [1.0, 1.0, 0.0]], [[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]]),
     }
     merged = LORA.merge(base, {"layers": {"up": pair}})
-    np.testing.assert_array_equal(merged["layers"]["up"], [[[6, 0, 2], [14, 2, 4]]])
-    np.testing.assert_array_equal(merged["embedding"], base["embedding"])
-
-
-def test_the_merged_policy_is_the_base_with_the_pairs_beside_it():
-    """x (W + s A B) = x W + s (x A) B, in the logits of the whole policy."""
-    base = random_params(LLAMA3)
-    lora = jax.tree.map(
-        lambda x: 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), LORA.shapes(base)
+    np.testing.assert_array_equal(
+        merged["layers"]["up"], [[[6, 0, 2], [14, 2, 4]], [[1, 5, 1], [3, 1, 1]]]
     )
-    pair = lora["layers"]["down"]
-    only_down = LORA.merge(base, {"layers": {"down": pair}})
-    x = jax.random.normal(jax.random.key(2), (5, base["layers"]["down"].shape[1]))
-    for layer in range(LLAMA3.num_layers):
-        beside = x @ base["layers"]["down"][layer] + 2 * (x @ pair["a"][layer]) @ pair["b"][layer]
-        np.testing.assert_allclose(x @ only_down["layers"]["down"][layer], beside, atol=1e-5)
-    tokens = jnp.array([[1, 2, 3]])
-    logits = [
-        Transformer(LLAMA3).apply({"params": params}, tokens, jnp.arange(3)[None])
-        for params in (base, LORA.merge(base, lora))
-    ]
-    assert float(jnp.abs(logits[0] - logits[1]).max()) > 1e-3
+    np.testing.assert_array_equal(merged["embedding"], base["embedding"])
 
 
 def test_a_pair_without_its_matrix_is_an_error():

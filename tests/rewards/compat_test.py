@@ -162,10 +162,18 @@ def test_a_turn_ends_at_its_responses():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<tool_response>", "<tool_response>" * 2000, TOGETHER[:-30], "</tool_response>"]
+    ("text", "calls"),
+    [
+        ("", 0),
+        ("<tool_response>", 0),
+        ("<tool_response>" * 2000, 0),
+        (TOGETHER[:-30], 2),
+        ("</tool_response>", 0),
+    ],
 )
-def test_broken_texts_end(text):
-    assert all(record.call == Call("find", {"q": "Rome"}) for record in records_of_text(text)[:1])
+def test_broken_texts_end(text, calls):
+    written = [Call("find", {"q": "Rome"}), Call("book", {"id": 7})]
+    assert [record.call for record in records_of_text(text)] == written[:calls]
 
 
 def test_tool_messages_answer_in_order():

@@ -59,7 +59,12 @@ def test_processes_normalise_components_together(by_components, monkeypatch):
     monkeypatch.setattr(hosts, "count", lambda: 2)
     for index in range(2):
         monkeypatch.setattr(hosts, "index", lambda index=index: index)
-        monkeypatch.setattr(hosts, "gather", lambda value: given)
+
+        def gather(value, index=index):
+            np.testing.assert_allclose(value, given[index], rtol=1e-6)
+            return given
+
+        monkeypatch.setattr(hosts, "gather", gather)
         own, _ = credit_of(by_components, [atomic[index]], [orchestration[index]])
         np.testing.assert_allclose(own, both[index : index + 1], rtol=1e-6)
 

@@ -110,7 +110,7 @@ def test_a_checkpoint_is_resumed_by_as_many_processes():
         hosts.check_count(2)
 
 
-def test_what_the_first_process_holds_is_left_again_and_its_refusal_is_everyones():
+def test_what_the_first_process_holds_is_left_again_and_its_refusal_is_everyones(monkeypatch):
     held = []
 
     @contextlib.contextmanager
@@ -129,6 +129,13 @@ def test_what_the_first_process_holds_is_left_again_and_its_refusal_is_everyones
     assert held == ["in", "out"]
     with pytest.raises(UserError, match="another has it"), hosts.first_holds(refused()):
         pass
+
+    # The second of two processes.
+    monkeypatch.setattr(hosts, "is_first", lambda: False)
+    monkeypatch.setattr(hosts, "gather", lambda own: ["another has it", own])
+    with pytest.raises(UserError, match="another has it"), hosts.first_holds(holding()):
+        pass
+    assert held == ["in", "out"]
 
 
 def test_matrices_are_not_split_over_processes(monkeypatch):
@@ -165,7 +172,7 @@ def config_file(request, tmp_path_factory) -> pathlib.Path:
         "from tests.train.conftest import tiny_config\n\n\n"
         "def get_config():\n"
         "    config = tiny_config().unlock()\n"
-        "    config.sft.update(steps=120, checkpoint_every_steps=120, eval_every_steps=120)\n"
+        "    config.sft.update(steps=120, checkpoint_every_steps=30, eval_every_steps=120)\n"
         "    config.sft.update(warmup_steps=5, copy_fraction=0.0, learning_rate=5e-3)\n"
         "    config.sft.cpu_devices = 0\n"
         f"{TRAINED[request.param]}"
@@ -278,6 +285,7 @@ def test_two_processes_train_by_sft_and_resume_their_own_data(
             # One process is lost: the other does not go on, and says so.
             processes[1].send_signal(signal.SIGKILL)
             assert processes[0].wait(LIMIT_S) != 0
+            assert 0 < (latest_step(workdir / "sft") or 0) < 120
         for process in start_two("sft", workdir, config_file):
             assert process.wait(LIMIT_S) == 0, (workdir / "log").read_text()[-3000:]
     for a, b in zip(*(params_of(workdir / "sft") for workdir in workdirs), strict=True):

@@ -62,6 +62,25 @@ def test_steps_are_traced_once(workdir, config, monkeypatch):
     assert traced == [(8, 192)]
 
 
+def test_sft_hands_variety_curriculum_and_shard_to_its_batches(workdir, config, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def look(*args, **options):
+        raise Seen(options)
+
+    monkeypatch.setattr(sft, "sft_batches", look)
+    config.synthesis.variety = 0.75
+    with config.unlocked():
+        config.sft.curriculum = {"by": "calls", "ramp_examples": 8, "start": 0.5}
+    with pytest.raises(Seen) as caught:
+        sft.train(config, str(workdir))
+    (seen,) = caught.value.args
+    assert seen["variety"] == 0.75
+    assert seen["curriculum"].by == "calls"
+    assert (seen["shard"].index, seen["shard"].count) == (0, 1)
+
+
 def test_a_directory_of_another_config_is_refused_before_anything_changes(workdir, config):
     directory = workdir / "sft"
     (directory / "checkpoints" / "2").mkdir(parents=True)
