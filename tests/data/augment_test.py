@@ -173,7 +173,7 @@ def test_most_values_change_and_shapes_stay(booking_generated, booking_environme
                 if name in bound:
                     total += 1
                     changed_values += old != new
-                if re.fullmatch(r"\d{4}-\d\d-\d\d", old):
+                if old is not None and re.fullmatch(r"\d{4}-\d\d-\d\d", old):
                     dates += 1
                     assert re.fullmatch(r"\d{4}-\d\d-\d\d", new)
     assert changed_values / total > 0.8
