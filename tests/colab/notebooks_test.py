@@ -12,14 +12,6 @@ from colab import build
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _MINUTES = {"one_episode", "grpo_in_minutes"}  # they train
-# Not run at full size yet: `make colab` saves them, then they leave this set.
-_UNSAVED = {"grpo_in_minutes"}
-_SAVED = [
-    pytest.param(name, marks=pytest.mark.xfail(raises=FileNotFoundError, strict=True))
-    if name in _UNSAVED
-    else name
-    for name in build.names()
-]
 _RUN = [
     pytest.param(name, marks=pytest.mark.slow) if name in _MINUTES else name
     for name in build.names()
@@ -46,7 +38,7 @@ def test_a_notebook_runs_from_its_first_cell_to_its_last(name, folder):
     assert counts == list(range(1, len(counts) + 1))
 
 
-@pytest.mark.parametrize("name", _SAVED)
+@pytest.mark.parametrize("name", build.names())
 def test_what_is_saved_is_the_source_with_outputs(name):
     path = build.FOLDER / f"{name}.ipynb"
     saved = nbformat.read(path, as_version=4)
