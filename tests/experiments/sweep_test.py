@@ -237,8 +237,8 @@ def test_a_sweep_goes_on_where_it_stopped(workdir, traces):
 @pytest.mark.slow
 def test_the_quickstart_runs_as_its_readers_run_it(workdir, traces):
     results = workdir / "results.json"
-    given = (f"--config.traces={traces}", f"--results={results}")
-    run("", workdir, "experiments/quickstart.py", *given)
+    at = f"    config.traces = {str(traces)!r}\n"
+    run(at, workdir, "experiments/quickstart.py", f"--results={results}")
     table = json.loads(results.read_text())
     (seed,) = table["seeds"]
     assert seed["sft_steps"] == seed["grpo_steps"] == 2
