@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from tests.hotels import SEARCHED
 from tooltrain.data.augment import augment
 from tooltrain.data.pipeline import gold_views
 from tooltrain.env.projection import leaf_values
@@ -74,18 +75,8 @@ HOTEL_VIEWS = [
 
 def _chosen(selector: str, at: int) -> Trace:
     """A trace whose last call is about the hotel at a position, told by a selector."""
-    stay = {"arrival_date": "2024-11-10", "departure_date": "2024-11-13", "adults": 2}
     calls = (
-        GoldCall("Search_Hotel_Destination", {"query": "Rome"}),
-        GoldCall(
-            "Search_Hotels",
-            {"dest_id": -126693, "search_type": "city", **stay},
-            (0,),
-            (
-                Binding("dest_id", 0, ("data", 0, "dest_id"), "first"),
-                Binding("search_type", 0, ("data", 0, "search_type"), "first"),
-            ),
-        ),
+        *SEARCHED,
         GoldCall(
             "Get_Hotel_Policies",
             {"hotel_id": str(HOTELS[at]["hotel_id"])},

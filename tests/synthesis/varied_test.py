@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.hotels import SEARCHED
 from tooltrain.data.pipeline import gold_views
 from tooltrain.env.suites.atlas.suite import pairs
 from tooltrain.synthesis.derive import leaks, underivable
@@ -27,19 +28,9 @@ BOOKING = SUITES["booking"]
 ID = "eyJ1ZmkiOi0xNTg2ODQ0fQ=="
 
 
-def _hotels(selector: str, arrival="2024-11-10", departure="2024-11-13") -> list[GoldCall]:
-    stay = {"arrival_date": arrival, "departure_date": departure, "adults": 2}
+def _hotels(selector: str) -> list[GoldCall]:
     return [
-        GoldCall("Search_Hotel_Destination", {"query": "Rome"}),
-        GoldCall(
-            "Search_Hotels",
-            {"dest_id": -126693, "search_type": "city", **stay},
-            (0,),
-            (
-                Binding("dest_id", 0, ("data", 0, "dest_id"), "first"),
-                Binding("search_type", 0, ("data", 0, "search_type"), "first"),
-            ),
-        ),
+        *SEARCHED,
         *(
             GoldCall(name, {"hotel_id": "191605"}, (1,), (binding,))
             for binding in [Binding("hotel_id", 1, ("data", "hotels", 1, "hotel_id"), selector)]

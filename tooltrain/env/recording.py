@@ -11,7 +11,6 @@ One SQLite file in WAL mode, for one recorder process at a time; others may read
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import pathlib
@@ -24,6 +23,7 @@ from typing import IO, Self
 
 import zstandard
 
+from tooltrain import locks
 from tooltrain.env import sealing
 from tooltrain.env.cache import Cache, CacheError, CacheWriter, Edge, Sample
 from tooltrain.env.response import decode, encode
@@ -249,16 +249,14 @@ def _locked(path: pathlib.Path) -> IO[str]:
     """The lock file, held until it is closed or the process dies."""
     # A file of its own: closing any other handle of the database drops SQLite's locks.
     file = path.with_name(f"{path.name}.lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not locks.acquire(file):
         file.seek(0)
         holder = file.read().strip() or "another process"
         file.close()
         raise UserError(
             f"{path} is being recorded by {holder}; wait for it to end, or record into "
             "another directory and merge the caches"
-        ) from None
+        )
     file.truncate(0)
     file.write(f"process {os.getpid()}\n")
     file.flush()

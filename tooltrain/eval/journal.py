@@ -9,7 +9,6 @@ journal is opened again. Only a sample with a whole line is finished.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -18,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from tooltrain import locks
 from tooltrain.errors import UserError
 
 
@@ -42,10 +42,8 @@ class Journal:
         path = directory / "samples.jsonl"
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{directory} is being evaluated by another process") from None
+            if not locks.acquire(descriptor):
+                raise UserError(f"{directory} is being evaluated by another process")
             journal = cls(path, descriptor)
             journal._check(directory / "run.json", json.loads(json.dumps(dict(identity))))
             journal._read()

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import fcntl
 import hashlib
 import json
 import logging
@@ -27,7 +26,7 @@ import jax
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
-from tooltrain import sharding
+from tooltrain import locks, sharding
 from tooltrain.errors import UserError
 from tooltrain.policy.lora import Lora, lora_of
 from tooltrain.train.state import Params, TrainState
@@ -288,13 +287,11 @@ def claim_directory(directory: pathlib.Path, config: Mapping[str, Json]) -> Iter
     _check_resumable(directory, wanted)
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.acquire(lock):
             raise UserError(
                 f"{directory} is being trained by another process; wait for it or stop it, or use "
                 "another --workdir"
-            ) from None
+            )
         _check_resumable(directory, wanted)  # until now another process could write it
         if latest_step(directory) is None:
             path = directory / CONFIG

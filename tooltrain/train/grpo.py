@@ -355,8 +355,8 @@ def train(config: ConfigDict, workdir: str) -> None:
                         episodes_file.write(json.dumps({"step": step, **line}) + "\n")
                     episodes_file.flush()
                 metrics = hosts.mean(metrics)
-                fills = hosts.gather(fills)
-                tokens = sum(hosts.gather(sum(len(r.tokens) for r in groups.played)))
+                own = [fills, sum(len(r.tokens) for r in groups.played)]
+                fills, tokens = zip(*hosts.gather(own), strict=True)
                 jax.block_until_ready(state.params)  # the next rollouts need them anyway
                 clock.lap("update_seconds")
                 if updates:
@@ -366,7 +366,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 writer.step(
                     step,
                     {**metrics, "learning_rate": learning_rate},
-                    {**seconds, **clock.laps, "tokens": tokens},
+                    {**seconds, **clock.laps, "tokens": sum(tokens)},
                 )
 
                 accuracy = None
