@@ -1,10 +1,11 @@
 """SFT, GRPO, or SFT and then GRPO: which is best at equal tokens?
 
 "sft_grpo" is the demo. "sft" has as many SFT steps more as the tokens of its GRPO steps come to,
-"grpo" starts from random parameters and has as many GRPO steps more as its SFT steps come to:
+"grpo" starts from random parameters and has as many GRPO steps as the tokens of both come to:
 
     a step of SFT     batch_size x seq_len x 0.83 (the rest of the packed rows is padding)
-    a step of GRPO    prompts_per_step x generations x EPISODE_TOKENS
+    a step of GRPO    prompts_per_step x generations x EPISODE_TOKENS; from random parameters,
+                      whose first turn seldom ends, x RANDOM_EPISODE_TOKENS
 
 Tokens are those that steps were made of, prompts and responses among them, and of GRPO those of
 groups without variance too; what each arm really had stands in the table. Learning rates are
@@ -22,12 +23,14 @@ from tooltrain.cli import main
 
 FILLED = 0.83  # share of SFT tokens that are no padding: mean of the demo's 900 steps, seed 0
 EPISODE_TOKENS = 436  # mean of the first 11 steps of GRPO of the demo, seed 0
+RANDOM_EPISODE_TOKENS = 295  # mean of its first 6 steps from random parameters, seed 0
 
 
 def arms(config: ConfigDict) -> dict[str, sweep.Overrides]:
     sft, grpo = config.sft, config.grpo
     of_sft = sft.batch_size * sft.seq_len * FILLED
-    of_grpo = grpo.prompts_per_step * grpo.generations * EPISODE_TOKENS
+    episodes = grpo.prompts_per_step * grpo.generations
+    of_grpo, of_random = episodes * EPISODE_TOKENS, episodes * RANDOM_EPISODE_TOKENS
     return {
         "sft_grpo": {},
         "sft": {"sft.steps": sft.steps + round(grpo.steps * of_grpo / of_sft), "grpo.steps": 0},
@@ -36,7 +39,7 @@ def arms(config: ConfigDict) -> dict[str, sweep.Overrides]:
             "sft.steps": 1,
             "sft.learning_rate": 0.0,
             "sft.warmup_steps": 0,
-            "grpo.steps": grpo.steps + round(sft.steps * of_sft / of_grpo),
+            "grpo.steps": round((grpo.steps * of_grpo + sft.steps * of_sft) / of_random),
         },
     }
 
