@@ -195,6 +195,42 @@ def test_asking_for_nothing_of_what_is_not_served_is_no_fault(served):
     assert served.post({"model": "tiny", "messages": ASK, **neutral})[0] == 200
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_can_ask_for_one_call_at_a_time(stream, served, batcher, template, monkeypatch):
+    calls = [Call("find", {"query": "Rome"}), Call("find", {"query": "Bari"})]
+
+    def submit(ticket):  # what a policy would sample that makes two calls
+        ticket.deliver(template.completion(calls))
+        ticket.deliver(None)
+
+    monkeypatch.setattr(batcher, "submit", submit)
+    got = {}
+    for parallel in (None, True, False):
+        options = {} if parallel is None else {"parallel_tool_calls": parallel}
+        answer = ask(served.client(), "Where?", tools=TOOLS, stream=stream, **options)
+        if stream:
+            choices = [choice for chunk in answer for choice in chunk.choices]
+            made = [call for choice in choices for call in choice.delta.tool_calls or ()]
+        else:
+            choices = answer.choices
+            made = choices[0].message.tool_calls
+        got[parallel] = [json.loads(call.function.arguments)["query"] for call in made]
+        assert choices[-1].finish_reason == "tool_calls"
+    assert got == {None: ["Rome", "Bari"], True: ["Rome", "Bari"], False: ["Rome"]}
+    status, body = served.post({"model": "tiny", "messages": ASK, "parallel_tool_calls": 0})
+    assert (status, body["error"]["param"]) == (400, "parallel_tool_calls")
+
+
+def test_a_call_that_the_client_did_not_ask_for_is_not_in_the_history(template):
+    calls = [Call("find", {"query": "Rome"}), Call("find", {"query": "Bari"})]
+    conversations = Conversations(template)
+    message, _ = conversations.answer(template.completion(calls), parallel=False)
+    (made,) = message["tool_calls"]
+    tool = {"role": "tool", "tool_call_id": made["id"], "content": "{}"}
+    asked, got = conversations.ids(ASK, TOOLS), conversations.ids([*ASK, message, tool], TOOLS)
+    assert got == [*asked, *template.completion(calls[:1]), *template.observations(["{}"])]
+
+
 def test_a_body_that_is_no_json_is_refused(served):
     assert served.post("a string")[0] == 400
     assert served.post([])[0] == 400

@@ -11,6 +11,7 @@ import urllib.request
 import pytest
 
 from tooltrain.serve.conversation import Conversations
+from tooltrain.serve.request import Limits
 
 openai = pytest.importorskip("openai")
 uvicorn = pytest.importorskip("uvicorn")
@@ -22,7 +23,7 @@ class Served:
 
     def __init__(self, batcher, template, **options):
         limits = {"max_body_bytes": 20_000, "max_tokens": 24} | options.pop("limits", {})
-        limits = app.Limits(**limits)
+        limits = Limits(**limits)
         self.server = app.Server(
             batcher, Conversations(template), model="tiny", limits=limits, **options
         )

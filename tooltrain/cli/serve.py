@@ -51,11 +51,12 @@ def serve(config: ConfigDict, workdir: str) -> None:
     for, on loopback alone."""
     try:
         from tooltrain.serve import process
-        from tooltrain.serve.app import Limits, Server
+        from tooltrain.serve.app import Server
     except ImportError as error:
         raise UserError(f"{error}; pip install 'tooltrain[serve]'") from None
     from tooltrain.serve.batcher import Batcher
     from tooltrain.serve.conversation import Conversations
+    from tooltrain.serve.request import Limits
 
     api_key = os.environ.get("TOOLTRAIN_API_KEY", "")
     if not api_key and _HOST.value not in ("127.0.0.1", "::1", "localhost"):

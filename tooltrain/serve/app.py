@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import dataclasses
 import hmac
 import json
 import time
@@ -27,51 +26,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tooltrain.rollout.sampling import GREEDY, Sampling
 from tooltrain.serve.batcher import Batcher, Busy, Closed, Status, Ticket
-from tooltrain.serve.conversation import BadRequest, Conversations, content_of
-
-# Fields that would change the answer and are not served, with the values that ask for nothing.
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "stop": (None, []),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
-    "logit_bias": (None, {}),
-    "response_format": (None, {"type": "text"}),
-    "frequency_penalty": (None, 0),
-    "presence_penalty": (None, 0),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """max_body_bytes: of a request; max_tokens: of one answer; timeout_s: of one request,
-    waiting for a slot included."""
-
-    max_body_bytes: int = 4 << 20
-    max_tokens: int = 256
-    timeout_s: float = 120.0
-
-
-class ApiError(Exception):
-    def __init__(self, status: int, message: str, kind: str, code: str, param: str | None = None):
-        super().__init__(message)
-        self.status = status
-        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-@dataclasses.dataclass
-class _Asked:
-    """A request that was understood. reused: of its ids, those that a slot had read already;
-    known once something is sampled."""
-
-    ids: list[int]
-    budget: int
-    sampling: Sampling
-    seed: int
-    stream: bool
-    include_usage: bool
-    reused: int = 0
+from tooltrain.serve.conversation import Conversations, content_of
+from tooltrain.serve.request import ApiError, Asked, Limits, bad, read_request
 
 
 class Server:
@@ -108,7 +65,13 @@ class Server:
         try:
             self._authorize(request)
             self._refuse_unless_ready()
-            asked = self._read(await self._body(request))
+            asked = read_request(
+                await self._body(request),
+                model=self.model,
+                conversations=self._conversations,
+                limits=self._limits,
+                max_len=self.batcher.max_len,
+            )
             stream = self._sampled(asked)
             if asked.stream:
                 # The first piece is awaited here, so that what fails at once has a status.
@@ -189,61 +152,14 @@ class Server:
         try:
             body = orjson.loads(bytes(data))
         except orjson.JSONDecodeError as error:
-            raise _bad(f"the body is not JSON: {error}") from None
+            raise bad(f"the body is not JSON: {error}") from None
         if not isinstance(body, dict):
-            raise _bad("the body must be a JSON object")
+            raise bad("the body must be a JSON object")
         return body
-
-    def _read(self, body: dict[str, Any]) -> _Asked:
-        if body.get("model") != self.model:
-            raise ApiError(
-                404,
-                f"no model {str(body.get('model'))[:200]!r}; served: {self.model}",
-                "invalid_request_error",
-                "model_not_found",
-                "model",
-            )
-        if body.get("n") not in (None, 1):
-            raise _bad("n must be 1", "n")
-        for name, neutral in _NEUTRAL.items():
-            if body.get(name) not in neutral:
-                allowed = " or ".join(json.dumps(value) for value in neutral[1:])
-                raise _bad(f"{name} is not served: leave it out, or send {allowed}", name)
-        tools = None if body.get("tool_choice") == "none" else body.get("tools")
-        if body.get("tool_choice") not in (None, "auto", "none"):
-            raise _bad("tool_choice must be auto or none", "tool_choice")
-        try:
-            ids = self._conversations.ids(body.get("messages"), tools)
-        except BadRequest as error:
-            raise _bad(str(error), error.param) from None
-        room = self.batcher.max_len - len(ids)
-        if room < 1:
-            raise _bad(
-                f"this model's maximum context length is {self.batcher.max_len} tokens, the "
-                f"messages have {len(ids)}",
-                "messages",
-                "context_length_exceeded",
-            )
-        name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
-        wanted = _number(body, name, self._limits.max_tokens, 1, 2**31, whole=True)
-        # Rounded, so that clients cannot make the server compile without end.
-        temperature = round(_number(body, "temperature", 0, 0, 2), 1)
-        if _number(body, "top_p", 1, 0, 1) not in (1, 1.0) and temperature:
-            raise _bad("top_p other than 1 is not served", "top_p")
-        options = body.get("stream_options") or {}
-        return _Asked(
-            ids=ids,
-            budget=min(int(wanted), self._limits.max_tokens, room),
-            sampling=Sampling(temperature=temperature) if temperature else GREEDY,
-            seed=int(_number(body, "seed", uuid.uuid4().int % 2**31, -(2**63), 2**63, whole=True))
-            % 2**31,
-            stream=body.get("stream") is True,
-            include_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        )
 
     # --- sampling and writing ---------------------------------------------------------
 
-    async def _sampled(self, asked: _Asked) -> AsyncIterator[Sequence[int]]:
+    async def _sampled(self, asked: Asked) -> AsyncIterator[Sequence[int]]:
         """Pieces of sampled ids. The slot is freed however this ends."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue = asyncio.Queue()
@@ -278,17 +194,17 @@ class Server:
         finally:
             ticket.cancel()
 
-    async def _whole(self, asked: _Asked, stream: AsyncIterator[Sequence[int]]) -> dict[str, Any]:
+    async def _whole(self, asked: Asked, stream: AsyncIterator[Sequence[int]]) -> dict[str, Any]:
         ids: list[int] = []
         async with contextlib.aclosing(stream):
             async for piece in stream:
                 ids += piece
-        message, reason = self._finished(ids)
+        message, reason = self._finished(asked, ids)
         choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
         return self._envelope("chat.completion", [choice], _usage(asked, ids))
 
     async def _events(
-        self, asked: _Asked, stream: AsyncIterator[Sequence[int]]
+        self, asked: Asked, stream: AsyncIterator[Sequence[int]]
     ) -> AsyncIterator[bytes]:
         """Server-sent events: text before the first call as it is written, then the calls."""
         ids: list[int] = []
@@ -314,7 +230,7 @@ class Server:
                     raise  # nothing was sent: it can still be an answer with a status
                 yield _event(error.body)
                 return
-        message, reason = self._finished(ids)
+        message, reason = self._finished(asked, ids)
         content = message["content"] or ""
         if content.startswith(sent) and len(content) > len(sent):
             yield event({"content": content[len(sent) :]})
@@ -335,8 +251,8 @@ class Server:
                 return text[:-length].rstrip("\n")
         return text
 
-    def _finished(self, ids: Sequence[int]) -> tuple[dict[str, Any], str]:
-        message, reason = self._conversations.answer(ids)
+    def _finished(self, asked: Asked, ids: Sequence[int]) -> tuple[dict[str, Any], str]:
+        message, reason = self._conversations.answer(ids, parallel=asked.parallel)
         stopped = bool(ids) and ids[-1] == self._conversations.template.eos_id
         return message, reason if stopped else "length"
 
@@ -384,7 +300,7 @@ def _event(body: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
 
 
-def _usage(asked: _Asked, ids: Sequence[int]) -> dict[str, Any]:
+def _usage(asked: Asked, ids: Sequence[int]) -> dict[str, Any]:
     return {
         "prompt_tokens": len(asked.ids),
         "completion_tokens": len(ids),
@@ -393,24 +309,9 @@ def _usage(asked: _Asked, ids: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _bad(message: str, param: str | None = None, code: str = "invalid_request") -> ApiError:
-    return ApiError(400, message, "invalid_request_error", code, param)
-
-
 def _unavailable(status: Status) -> ApiError:
     if status is Status.STARTING:
         return ApiError(503, "the server is starting", "server_error", "starting")
     if status is Status.FAILED:
         return ApiError(503, "the server failed; its log says why", "server_error", "failed")
     return ApiError(503, "the server is stopping", "server_error", "stopping")
-
-
-def _number(
-    body: dict[str, Any], name: str, default: float, low: float, high: float, whole: bool = False
-) -> float:
-    value = body.get(name)
-    if value is None:
-        return default
-    if type(value) not in ((int,) if whole else (int, float)) or not low <= value <= high:
-        raise _bad(f"{name} must be a number from {low} to {high}, got {str(value)[:80]}", name)
-    return value

@@ -86,8 +86,11 @@ class Conversations:
             i += 1 + len(following)
         return ids
 
-    def answer(self, ids: Sequence[int]) -> tuple[dict[str, Any], str]:
-        """(assistant message, finish reason but for length) of sampled ids, end token or not."""
+    def answer(self, ids: Sequence[int], *, parallel: bool = True) -> tuple[dict[str, Any], str]:
+        """(assistant message, finish reason but for length) of sampled ids, end token or not.
+
+        parallel: with all calls that were written; without, the first alone.
+        """
         stopped = bool(ids) and ids[-1] == self.template.eos_id
         text = self.template.text(ids[:-1] if stopped else ids)
         calls = self.template.calls(text)
@@ -97,6 +100,8 @@ class Conversations:
             message["content"] = text  # nothing that was written is lost
         if not read:
             return message, "stop"
+        if not parallel:
+            read = read[:1]
         message["tool_calls"] = [
             {
                 "id": f"call_{uuid.uuid4().hex[:24]}",
