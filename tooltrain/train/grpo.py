@@ -32,7 +32,6 @@ from tooltrain.train.ahead import Ahead
 from tooltrain.train.checkpoint import (
     Checkpoints,
     claim_directory,
-    latest_step,
     load_params,
     read_config,
     recorded_config,
@@ -225,16 +224,16 @@ def train(config: ConfigDict, workdir: str) -> None:
         "init_step": saved_step(init_from),
         "init_config": read_config(init_from),
     }
-    resumed = latest_step(directory)
-    first_params = None
-    # A resumed run has all of it but the reference policy, and with LoRA that too.
-    if resumed is None or (grpo.kl_coefficient and trained.lora is None):
-        first_params, _ = load_params(init_from, trained.abstract_policy)
     with (
         hosts.first_holds(claim_directory(directory, recorded_config(config, UNREAD, data))),
         jax.set_mesh(mesh),
         Checkpoints(directory) as checkpoints,
     ):
+        resumed = checkpoints.latest_step
+        first_params = None
+        # A resumed run has all of it but the reference policy, and with LoRA that too.
+        if resumed is None or (grpo.kl_coefficient and trained.lora is None):
+            first_params, _ = load_params(init_from, trained.abstract_policy)
         frozen = trained.frozen(
             directory, lambda base=first_params: base, resumed=resumed is not None
         )
