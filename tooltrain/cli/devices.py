@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import jax
 from absl import flags
 
@@ -32,7 +34,9 @@ def prepare(workdir: str, *, cpu_devices: int = 0, joins: bool = False) -> None:
     this process is, or that ask for others where it has to be alone.
     """
     _check_flags(joins)
-    jax.config.update("jax_compilation_cache_dir", f"{workdir}/compiled")
+    # The directory's own name: it is part of a program's key, so links would share nothing.
+    compiled = pathlib.Path(workdir, "compiled").resolve()
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     if cpu_devices:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
