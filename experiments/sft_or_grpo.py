@@ -9,11 +9,11 @@
 
 Tokens are those that steps were made of, prompts and responses among them, and of GRPO those of
 groups without variance too; what each arm really had stands in the table. Learning rates are
-the demo's in every arm. GRPO from random parameters is expected to earn nothing.
+the demo's in every arm. GRPO from random parameters earned nothing (docs/experiments.md).
 
 Command    python -m experiments.sft_or_grpo --config=configs/tiny_cpu.py --workdir=runs/tokens
 Hardware   2 CPU cores
-Time       about 20 minutes an arm and seed
+Time       with 40 steps of GRPO 10 to 15 minutes an arm and seed
 """
 
 from ml_collections import ConfigDict
