@@ -1,7 +1,7 @@
 """SFT, GRPO, or SFT and then GRPO: which is best at equal tokens?
 
-"sft_grpo" is the demo. "sft" has as many SFT steps more as the tokens of its GRPO steps come to,
-"grpo" starts from random parameters and has as many GRPO steps as the tokens of both come to:
+"sft_grpo" is the demo. "sft" has as many SFT steps as its tokens come to, and "grpo", which starts
+from random parameters, as many GRPO steps:
 
     a step of SFT     batch_size x seq_len x 0.83 (the rest of the packed rows is padding)
     a step of GRPO    prompts_per_step x generations x EPISODE_TOKENS; from random parameters,
@@ -13,7 +13,7 @@ the demo's in every arm. GRPO from random parameters earned nothing (docs/experi
 
 Command    python -m experiments.sft_or_grpo --config=configs/tiny_cpu.py --workdir=runs/tokens
 Hardware   2 CPU cores
-Time       with 40 steps of GRPO 10 to 15 minutes an arm and seed
+Time       with 40 steps of GRPO 20 to 30 minutes an arm and seed on one core, compiling included
 """
 
 from ml_collections import ConfigDict
@@ -30,16 +30,16 @@ def arms(config: ConfigDict) -> dict[str, sweep.Overrides]:
     sft, grpo = config.sft, config.grpo
     of_sft = sft.batch_size * sft.seq_len * FILLED
     episodes = grpo.prompts_per_step * grpo.generations
-    of_grpo, of_random = episodes * EPISODE_TOKENS, episodes * RANDOM_EPISODE_TOKENS
+    tokens = sft.steps * of_sft + grpo.steps * episodes * EPISODE_TOKENS
     return {
         "sft_grpo": {},
-        "sft": {"sft.steps": sft.steps + round(grpo.steps * of_grpo / of_sft), "grpo.steps": 0},
+        "sft": {"sft.steps": round(tokens / of_sft), "grpo.steps": 0},
         "grpo": {
             # One step that changes nothing: what GRPO loads are the random parameters.
             "sft.steps": 1,
             "sft.learning_rate": 0.0,
             "sft.warmup_steps": 0,
-            "grpo.steps": round((grpo.steps * of_grpo + sft.steps * of_sft) / of_random),
+            "grpo.steps": round(tokens / (episodes * RANDOM_EPISODE_TOKENS)),
         },
     }
 

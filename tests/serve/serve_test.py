@@ -148,6 +148,8 @@ def test_many_clients_get_the_answers_that_one_gets(served, batcher):
         (400, "invalid_request", {"messages": ASK, "temperature": 9}),
         (400, "invalid_request", {"messages": ASK, "max_tokens": 0}),
         (400, "invalid_request", {"messages": ASK, "n": 3}),
+        (400, "invalid_request", {"messages": ASK, "tool_choice": "required"}),
+        (400, "invalid_request", {"messages": ASK, "temperature": 1, "top_p": 0.5}),
         (404, "model_not_found", {"messages": ASK, "model": "gpt-5"}),
         (
             400,
@@ -221,16 +223,6 @@ def test_a_client_can_ask_for_one_call_at_a_time(stream, served, batcher, templa
     assert (status, body["error"]["param"]) == (400, "parallel_tool_calls")
 
 
-def test_a_call_that_the_client_did_not_ask_for_is_not_in_the_history(template):
-    calls = [Call("find", {"query": "Rome"}), Call("find", {"query": "Bari"})]
-    conversations = Conversations(template)
-    message, _ = conversations.answer(template.completion(calls), parallel=False)
-    (made,) = message["tool_calls"]
-    tool = {"role": "tool", "tool_call_id": made["id"], "content": "{}"}
-    asked, got = conversations.ids(ASK, TOOLS), conversations.ids([*ASK, message, tool], TOOLS)
-    assert got == [*asked, *template.completion(calls[:1]), *template.observations(["{}"])]
-
-
 def test_a_body_that_is_no_json_is_refused(served):
     assert served.post("a string")[0] == 400
     assert served.post([])[0] == 400
@@ -291,9 +283,9 @@ def test_a_ticket_that_cannot_fit_is_refused(batcher):
 # --- conversations -----------------------------------------------------------------------
 
 
-def answered(template, calls):
+def answered(template, calls, **options):
     conversations = Conversations(template)
-    message, reason = conversations.answer(template.completion(calls))
+    message, reason = conversations.answer(template.completion(calls), **options)
     assert reason == ("tool_calls" if calls else "stop")
     return conversations, message
 
@@ -333,6 +325,15 @@ def test_sampled_ids_come_back_as_they_were_sampled(template):
     edited = conversations.ids([*ASK, message, tool], TOOLS)
     expected = template.completion([Call("find", {"query": "Bari"})])
     assert edited[len(prompt) : len(prompt) + len(expected)] == expected
+
+
+def test_a_call_that_the_client_did_not_ask_for_is_not_in_the_history(template):
+    calls = [Call("find", {"query": "Rome"}), Call("find", {"query": "Bari"})]
+    conversations, message = answered(template, calls, parallel=False)
+    (made,) = message["tool_calls"]
+    tool = {"role": "tool", "tool_call_id": made["id"], "content": "{}"}
+    asked, got = conversations.ids(ASK, TOOLS), conversations.ids([*ASK, message, tool], TOOLS)
+    assert got == [*asked, *template.completion(calls[:1]), *template.observations(["{}"])]
 
 
 def test_a_call_that_could_not_be_read_has_its_error_among_the_responses(template, tmp_path):

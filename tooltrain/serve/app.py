@@ -28,7 +28,7 @@ from starlette.routing import Route
 
 from tooltrain.serve.batcher import Batcher, Busy, Closed, Status, Ticket
 from tooltrain.serve.conversation import Conversations, content_of
-from tooltrain.serve.request import ApiError, Asked, Limits, bad, read_request
+from tooltrain.serve.request import ApiError, Asked, Limits, bad_request, read_request
 
 
 class Server:
@@ -152,9 +152,9 @@ class Server:
         try:
             body = orjson.loads(bytes(data))
         except orjson.JSONDecodeError as error:
-            raise bad(f"the body is not JSON: {error}") from None
+            raise bad_request(f"the body is not JSON: {error}") from None
         if not isinstance(body, dict):
-            raise bad("the body must be a JSON object")
+            raise bad_request("the body must be a JSON object")
         return body
 
     # --- sampling and writing ---------------------------------------------------------

@@ -77,24 +77,24 @@ def read_request(
             "model",
         )
     if body.get("n") not in (None, 1):
-        raise bad("n must be 1", "n")
+        raise bad_request("n must be 1", "n")
     for name, neutral in _NEUTRAL.items():
         if body.get(name) not in neutral:
             allowed = " or ".join(json.dumps(value) for value in neutral[1:])
-            raise bad(f"{name} is not served: leave it out, or send {allowed}", name)
+            raise bad_request(f"{name} is not served: leave it out, or send {allowed}", name)
     tools = None if body.get("tool_choice") == "none" else body.get("tools")
     if body.get("tool_choice") not in (None, "auto", "none"):
-        raise bad("tool_choice must be auto or none", "tool_choice")
+        raise bad_request("tool_choice must be auto or none", "tool_choice")
     parallel = body.get("parallel_tool_calls")
     if parallel is not None and not isinstance(parallel, bool):
-        raise bad("parallel_tool_calls must be true or false", "parallel_tool_calls")
+        raise bad_request("parallel_tool_calls must be true or false", "parallel_tool_calls")
     try:
         ids = conversations.ids(body.get("messages"), tools)
     except BadRequest as error:
-        raise bad(str(error), error.param) from None
+        raise bad_request(str(error), error.param) from None
     room = max_len - len(ids)
     if room < 1:
-        raise bad(
+        raise bad_request(
             f"this model's maximum context length is {max_len} tokens, the "
             f"messages have {len(ids)}",
             "messages",
@@ -105,7 +105,7 @@ def read_request(
     # Rounded, so that clients cannot make the server compile without end.
     temperature = round(_number(body, "temperature", 0, 0, 2), 1)
     if _number(body, "top_p", 1, 0, 1) not in (1, 1.0) and temperature:
-        raise bad("top_p other than 1 is not served", "top_p")
+        raise bad_request("top_p other than 1 is not served", "top_p")
     options = body.get("stream_options") or {}
     return Asked(
         ids=ids,
@@ -119,7 +119,7 @@ def read_request(
     )
 
 
-def bad(message: str, param: str | None = None, code: str = "invalid_request") -> ApiError:
+def bad_request(message: str, param: str | None = None, code: str = "invalid_request") -> ApiError:
     """What is answered to a request that is wrong in itself: status 400."""
     return ApiError(400, message, "invalid_request_error", code, param)
 
@@ -131,5 +131,7 @@ def _number(
     if value is None:
         return default
     if type(value) not in ((int,) if whole else (int, float)) or not low <= value <= high:
-        raise bad(f"{name} must be a number from {low} to {high}, got {str(value)[:80]}", name)
+        raise bad_request(
+            f"{name} must be a number from {low} to {high}, got {str(value)[:80]}", name
+        )
     return value
