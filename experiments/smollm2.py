@@ -16,9 +16,7 @@ Expected   strict call accuracy 0 before and 0.27 after, success 0.04
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import subprocess
 import sys
 import time
 from typing import Any
@@ -117,9 +115,8 @@ def _run(name: str, *options: str) -> None:
     own = ("--samples", "--examples", "--results")
     given = [option for option in sys.argv[1:] if not option.startswith(own)]
     line = ["-m", f"tooltrain.cli.{name}", *given, *options]
-    print("python " + " ".join(line), flush=True)
     # A second process on the accelerator would find no memory left; these need none.
-    subprocess.run([sys.executable, *line], check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    command.run(line, JAX_PLATFORMS="cpu")
 
 
 def _evaluate(

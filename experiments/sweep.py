@@ -29,8 +29,6 @@ import hashlib
 import importlib.metadata
 import json
 import pathlib
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -252,8 +250,7 @@ def _command(name: str, workdir: pathlib.Path, overrides: Overrides) -> None:
     if name == "record":
         options.append("--source=complexfuncbench")
     line = ["-m", f"tooltrain.cli.{name}", f"--workdir={workdir}", *given, *options]
-    print(shlex.join(["python", *line]), flush=True)
-    subprocess.run([sys.executable, *line], check=True)
+    command.run(line)
 
 
 def _scores(directory: pathlib.Path) -> dict[str, float]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import pathlib
-import shlex
 import subprocess
 import sys
 from typing import Any
@@ -145,8 +144,7 @@ def _command(suite: str, name: str, workdir: pathlib.Path, *options: str) -> Non
     given = [option for option in sys.argv[1:] if option.startswith("--config.")]
     config = f"--config={ROOT / SUITES[suite][0]}"
     line = ["-m", f"tooltrain.cli.{name}", f"--workdir={workdir}", config, *given, *options]
-    print(shlex.join(["python", *line]), flush=True)
-    subprocess.run([sys.executable, *line], check=True)
+    command.run(line)
 
 
 if __name__ == "__main__":

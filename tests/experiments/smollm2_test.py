@@ -57,6 +57,7 @@ def test_another_size_is_refused():
         get_config("large")
 
 
+@pytest.mark.experiment
 @pytest.mark.slow
 def test_the_experiment_runs_and_what_is_done_is_not_done_again(booking_cache, tmp_path):
     queries = [sample.query for sample in Cache.open(str(booking_cache)).samples()]

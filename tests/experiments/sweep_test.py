@@ -20,6 +20,7 @@ from tests.train.conftest import (
     tiny_config,
 )
 from tooltrain.data.dataset import open_traces, write_traces
+from tooltrain.errors import UserError
 from tooltrain.types import GoldCall
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -102,6 +103,13 @@ def test_the_command_that_is_told_names_no_directory_of_this_machine():
     assert told == "python -m experiments.rewards --workdir=runs/rewards --seeds=0"
 
 
+def test_a_command_that_fails_is_an_error_without_a_traceback_of_the_experiment(capfd):
+    command.run(["-c", "import os; print(os.environ['SIDE'])"], SIDE="left")
+    assert capfd.readouterr().out.endswith("\nleft\n")
+    with pytest.raises(UserError, match="python -c 'exit\\(3\\)' ended with status 3"):
+        command.run(["-c", "exit(3)"])
+
+
 def test_arms_share_what_they_do_not_change():
     digest = lambda overrides, sections: sweep._digest(sweep._of(overrides, sections))  # noqa: E731
     reward, offered = {"grpo.reward": "binary"}, {"synthesis.distractors": 5}
@@ -166,7 +174,7 @@ def run(config: str, workdir: pathlib.Path, *line: str) -> str:
         "    config.sft.steps = config.grpo.steps = config.eval.episodes = 2\n"
         f"{config}    return config\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     environment.pop("XLA_FLAGS", None)
     done = subprocess.run(
         [sys.executable, *line, f"--config={file}", f"--workdir={workdir}", "--seeds=0"],
@@ -179,13 +187,21 @@ def run(config: str, workdir: pathlib.Path, *line: str) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> pathlib.Path:
+    """Programs of all tests here: most are the same ones."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.fixture
-def workdir(recorded_workdir, tmp_path) -> pathlib.Path:  # noqa: F811
-    """A sweep's, with responses and no traces."""
+def workdir(recorded_workdir, compiled, tmp_path) -> pathlib.Path:  # noqa: F811
+    """A sweep's, with responses and no traces, and what other tests compiled."""
     shutil.copytree(recorded_workdir / "cache", tmp_path / "sweep" / "cache")
+    (tmp_path / "sweep" / "compiled").symlink_to(compiled)
     return tmp_path / "sweep"
 
 
+@pytest.mark.experiment
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SMOKE if name != "rewards"])
 def test_an_experiment_runs(name, workdir, traces):
@@ -212,6 +228,7 @@ def test_an_experiment_runs(name, workdir, traces):
     assert all(arm in drawn and f"| {arm} |" in told for arm in overrides)
 
 
+@pytest.mark.experiment
 @pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped(workdir, traces):
     shutil.copytree(traces, workdir / "traces-base" / "traces")
@@ -235,6 +252,7 @@ def test_a_sweep_goes_on_where_it_stopped(workdir, traces):
     assert json.loads(results.read_text())["results"] == table["results"]
 
 
+@pytest.mark.experiment
 @pytest.mark.slow
 def test_the_quickstart_runs_as_its_readers_run_it(workdir, traces):
     results = workdir / "results.json"

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
 
 from experiments.transfer import SUITES
+from tests.train.conftest import recorded_workdir  # noqa: F401  a fixture
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = json.loads((ROOT / "experiments" / "results" / "transfer.json").read_text())
@@ -37,3 +44,46 @@ def test_both_policies_played_the_same_traces_and_gold_is_all_there():
             assert both[0]["players"][name] == both[1]["players"][name]
         gold = both[0]["players"]["gold"]
         assert {m["mean"] for split in gold.values() for m in split.values()} == {1.0}
+
+
+@pytest.mark.experiment
+@pytest.mark.slow
+def test_the_experiment_runs_and_trains_no_more_when_it_is_done(recorded_workdir, tmp_path):  # noqa: F811
+    compiled = tmp_path / "compiled"
+    compiled.mkdir()
+    for suite in SUITES:  # one small world under both names
+        shutil.copytree(recorded_workdir / "traces", tmp_path / suite / "traces")
+        (tmp_path / suite / "cache").mkdir()
+        cache = tmp_path / suite / "cache" / f"{suite}.sqlite"
+        shutil.copy(recorded_workdir / "cache" / "weather.sqlite", cache)
+        (tmp_path / suite / "compiled").symlink_to(compiled)
+    small = {
+        "sft": {"steps": 2, "warmup_steps": 1, "copy_warmup_examples": 0, "batch_size": 4},
+        "policy": {"num_layers": 1, "d_model": 32, "d_ff": 64, "head_dim": 16},
+        "grpo": {"max_len": 256, "max_turns": 3, "max_turn_tokens": 32},
+        "eval": {"episodes": 2},
+    }
+    results = tmp_path / "results.json"
+    command = [
+        *(sys.executable, "-m", "experiments.transfer", f"--workdir={tmp_path}"),
+        f"--results={results}",
+        *(f"--config.{a}.{b}={value}" for a in small for b, value in small[a].items()),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment.pop("XLA_FLAGS", None)
+    run = lambda: subprocess.run(  # noqa: E731
+        command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+    )
+    assert run().stdout.count("tooltrain.cli.train_sft") == 2
+    table = json.loads(results.read_text())
+    assert table["results"].keys() == table["trained"].keys() == SUITES.keys()
+    for trained in SUITES:
+        assert table["trained"][trained]["step"] == 2
+        for played in SUITES:
+            found = table["results"][trained][played]
+            assert found["step"] == 2
+            assert found["episodes"]["test"] == 2
+            assert found["players"]["gold"]["test"]["success"]["mean"] == 1.0
+    # What is done is read, not done again.
+    assert "tooltrain.cli" not in run().stdout
+    assert json.loads(results.read_text())["results"] == table["results"]
