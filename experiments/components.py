@@ -6,7 +6,7 @@ are divided by their deviation, so both arms differ from the demo in that.
 
 Command    python -m experiments.components --config=configs/tiny_cpu.py --workdir=runs/components
 Hardware   2 CPU cores
-Time       about 11 minutes an arm and seed, and 6 a seed for the start
+Time       with 40 steps of GRPO 19 minutes an arm and seed on one core; 9 a seed for the start
 """
 
 from experiments import sweep

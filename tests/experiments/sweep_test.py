@@ -3,11 +3,9 @@
 import dataclasses
 import importlib
 import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 
 import pytest
 from ml_collections import ConfigDict
@@ -164,33 +162,22 @@ def traces(recorded_workdir, tmp_path_factory) -> pathlib.Path:  # noqa: F811
     return path
 
 
-def run(config: str, workdir: pathlib.Path, *line: str) -> str:
-    """An experiment's command with a config that is written to a file; what it printed."""
-    file = workdir / "config.py"
-    file.write_text(
-        "from tests.train.conftest import tiny_config\n\n\n"
-        "def get_config():\n"
-        "    config = tiny_config().unlock()\n"
-        "    config.sft.steps = config.grpo.steps = config.eval.episodes = 2\n"
-        f"{config}    return config\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    environment.pop("XLA_FLAGS", None)
-    done = subprocess.run(
-        [sys.executable, *line, f"--config={file}", f"--workdir={workdir}", "--seeds=0"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+@pytest.fixture
+def run(run_python, workdir) -> Callable[..., str]:
+    """(config, *line) -> what an experiment's command printed; `config` is lines of a file."""
 
+    def run(config: str, *line: str) -> str:
+        file = workdir / "config.py"
+        file.write_text(
+            "from tests.train.conftest import tiny_config\n\n\n"
+            "def get_config():\n"
+            "    config = tiny_config().unlock()\n"
+            "    config.sft.steps = config.grpo.steps = config.eval.episodes = 2\n"
+            f"{config}    return config\n"
+        )
+        return run_python(*line, f"--config={file}", f"--workdir={workdir}", "--seeds=0")
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory) -> pathlib.Path:
-    """Programs of all tests here: most are the same ones."""
-    return tmp_path_factory.mktemp("compiled")
+    return run
 
 
 @pytest.fixture
@@ -204,7 +191,7 @@ def workdir(recorded_workdir, compiled, tmp_path) -> pathlib.Path:  # noqa: F811
 @pytest.mark.experiment
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SMOKE if name != "rewards"])
-def test_an_experiment_runs(name, workdir, traces):
+def test_an_experiment_runs(name, run, workdir, traces):
     config = tiny_config().unlock()
     config.sft.steps = config.grpo.steps = 2
     overrides = {arm: arms(name, config)[arm] for arm in SMOKE[name]}
@@ -214,7 +201,7 @@ def test_an_experiment_runs(name, workdir, traces):
     results = workdir / "results.json"
     easy = "    config.sft.curriculum = dict(by='calls', ramp_examples=8, start=0.5)\n"
     line = ("-m", f"experiments.{name}", f"--arms={','.join(overrides)}", f"--results={results}")
-    run(easy if name == "curriculum" else "", workdir, *line)
+    run(easy if name == "curriculum" else "", *line)
     table = json.loads(results.read_text())
     for arm, of_arm in overrides.items():
         (result,), (behaviour,) = table["results"][arm], table["behaviour"][arm]
@@ -230,12 +217,12 @@ def test_an_experiment_runs(name, workdir, traces):
 
 @pytest.mark.experiment
 @pytest.mark.slow
-def test_a_sweep_goes_on_where_it_stopped(workdir, traces):
+def test_a_sweep_goes_on_where_it_stopped(run, workdir, traces):
     shutil.copytree(traces, workdir / "traces-base" / "traces")
     results = workdir / "results.json"
     line = ("-m", "experiments.rewards", f"--results={results}")
-    run("", workdir, *line, "--arms=matched")
-    told = run("", workdir, *line, "--arms=matched,binary")
+    run("", *line, "--arms=matched")
+    told = run("", *line, "--arms=matched,binary")
     # The start is shared and the first arm done: only the second one is trained.
     assert told.count("tooltrain.cli.train_grpo") == 1
     table = json.loads(results.read_text())
@@ -248,16 +235,16 @@ def test_a_sweep_goes_on_where_it_stopped(workdir, traces):
     assert table["behaviour"]["matched"][0]["grpo"]["test"]["reward"] == pytest.approx(paid)
     # The table alone is enough to go on elsewhere, and what is not asked for stays in it.
     shutil.rmtree(workdir / "seed0")
-    assert "tooltrain.cli" not in run("", workdir, *line, "--arms=matched")
+    assert "tooltrain.cli" not in run("", *line, "--arms=matched")
     assert json.loads(results.read_text())["results"] == table["results"]
 
 
 @pytest.mark.experiment
 @pytest.mark.slow
-def test_the_quickstart_runs_as_its_readers_run_it(workdir, traces):
+def test_the_quickstart_runs_as_its_readers_run_it(run, workdir, traces):
     results = workdir / "results.json"
     at = f"    config.traces = {str(traces)!r}\n"
-    run(at, workdir, "experiments/quickstart.py", f"--results={results}")
+    run(at, "experiments/quickstart.py", f"--results={results}")
     table = json.loads(results.read_text())
     (seed,) = table["seeds"]
     assert seed["sft_steps"] == seed["grpo_steps"] == 2

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -48,9 +45,12 @@ def test_both_policies_played_the_same_traces_and_gold_is_all_there():
 
 @pytest.mark.experiment
 @pytest.mark.slow
-def test_the_experiment_runs_and_trains_no_more_when_it_is_done(recorded_workdir, tmp_path):  # noqa: F811
-    compiled = tmp_path / "compiled"
-    compiled.mkdir()
+def test_the_experiment_runs_and_trains_no_more_when_it_is_done(
+    recorded_workdir,  # noqa: F811
+    compiled,
+    run_python,
+    tmp_path,
+):
     for suite in SUITES:  # one small world under both names
         shutil.copytree(recorded_workdir / "traces", tmp_path / suite / "traces")
         (tmp_path / suite / "cache").mkdir()
@@ -65,16 +65,11 @@ def test_the_experiment_runs_and_trains_no_more_when_it_is_done(recorded_workdir
     }
     results = tmp_path / "results.json"
     command = [
-        *(sys.executable, "-m", "experiments.transfer", f"--workdir={tmp_path}"),
+        *("-m", "experiments.transfer", f"--workdir={tmp_path}"),
         f"--results={results}",
         *(f"--config.{a}.{b}={value}" for a in small for b, value in small[a].items()),
     ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    environment.pop("XLA_FLAGS", None)
-    run = lambda: subprocess.run(  # noqa: E731
-        command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
-    )
-    assert run().stdout.count("tooltrain.cli.train_sft") == 2
+    assert run_python(*command).count("tooltrain.cli.train_sft") == 2
     table = json.loads(results.read_text())
     assert table["results"].keys() == table["trained"].keys() == SUITES.keys()
     for trained in SUITES:
@@ -85,5 +80,5 @@ def test_the_experiment_runs_and_trains_no_more_when_it_is_done(recorded_workdir
             assert found["episodes"]["test"] == 2
             assert found["players"]["gold"]["test"]["success"]["mean"] == 1.0
     # What is done is read, not done again.
-    assert "tooltrain.cli" not in run().stdout
+    assert "tooltrain.cli" not in run_python(*command)
     assert json.loads(results.read_text())["results"] == table["results"]
